@@ -1,0 +1,84 @@
+"""Fixtures that every folder of tests uses."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import project
+
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+# Golden files that hold COCO pixels or labels are not part of this repository.
+WITH_COCO_CONTENT = ("mapper", "coco40_gt", "coco40_predictions", "coco_load")
+
+
+def folder_from(variable: str, what: str) -> Path:
+    """The folder an environment variable names; skips when unset, fails when it names nothing."""
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: it names {what}")
+    folder = Path(value).resolve()
+    if not folder.is_dir():
+        pytest.fail(f"{variable}={value} is no folder; it should name {what}")
+    return folder
+
+
+def pytest_collection_modifyitems(items):
+    if project.detectron2_source() == "installed":
+        reason = "only the bundled implementation has this"
+        for item in items:
+            if item.get_closest_marker("bundled"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+class Golden:
+    """Reads golden figures: ``golden.npz("boxes")``, ``golden.json("boxes_misc")``, ...
+
+    JSON holds NaN as null and infinities as "inf" / "-inf".
+    """
+
+    def path(self, name: str) -> Path:
+        if name.startswith(WITH_COCO_CONTENT):
+            return folder_from("DETECTRON2_GOLDEN", "the golden files with COCO content") / name
+        return REPO / "tests/golden" / name
+
+    def npz(self, name: str) -> dict[str, np.ndarray]:
+        with np.load(self.path(name + ".npz")) as file:
+            return dict(file)
+
+    def json(self, name: str):
+        return json.loads(self.path(name + ".json").read_text())
+
+    def pt(self, name: str):
+        import torch
+
+        return torch.load(self.path(name + ".pt"), weights_only=True)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    return Golden()
+
+
+@pytest.fixture(scope="session")
+def coco_subset_root() -> Path:
+    """The real 630-image COCO subset: train-300/, validation-300/, test-30/."""
+    return folder_from("COCO_SUBSET_ROOT", "the real 630-image COCO subset")
+
+
+@pytest.fixture(scope="session")
+def load_tool():
+    """``load_tool("tools/train_net.py")`` → its module, loaded by path (nobody imports `tools`)."""
+    import importlib.util
+
+    def load(path: str):
+        spec = importlib.util.spec_from_file_location(Path(path).stem, REPO / path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

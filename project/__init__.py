@@ -112,6 +112,6 @@ if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
     sys.meta_path.insert(0, _Finder())
 if os.environ.get(_SWITCH) and _NAME in sys.modules:
     detectron2_source()  # a forced choice that can't be had any more is told at once
-# Spawned and fork-served children unpickle their process object, this dictionary first, so the
-# finder stands before a dataset or a function of `detectron2` is unpickled, whatever ``__main__`` is.
+# Spawned and fork-served children unpickle their process object, this dictionary first, so that the
+# finder stands before a dataset or function of `detectron2` is unpickled, whatever ``__main__`` is.
 multiprocessing.process.current_process()._config[__name__] = _ImportInChild()

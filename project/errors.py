@@ -27,7 +27,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def exits_with_two(main: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a tool's ``main(argv)``: a `UserError` becomes one line on stderr and exit code 2."""
+    """Decorate a tool's ``main(argv)``: a `UserError` becomes one line on stderr and code 2."""
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs) -> int:

@@ -82,3 +82,20 @@ def load_tool():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """A datasets folder with the subset ``tiny``: scenes, 12 / 6 / 3 images."""
+    from project.data.scenes import make_scenes
+
+    root = tmp_path_factory.mktemp("datasets")
+    make_scenes(root, sizes={"train": 12, "val": 6, "test": 3}).rename(root / "tiny")
+    return root
+
+
+@pytest.fixture
+def datasets_root(tiny_root, monkeypatch) -> Path:
+    """``tiny_root`` as the place where configs look for their subsets."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tiny_root))
+    return tiny_root

@@ -1,0 +1,112 @@
+"""Trained models on datasets: COCO results as numbers and as files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from project.data.catalog import class_names
+from project.engine.config import one_line
+from project.errors import UserError, unknown_name
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import instantiate
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
+from detectron2.evaluation import COCOEvaluator, inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from omegaconf import DictConfig
+from torch import nn
+
+RESULTS_FILE = "coco_instances_results.json"  # the name COCOEvaluator writes
+
+
+def build_model(cfg: DictConfig) -> nn.Module:
+    """The config's model on its device, its number of classes checked against the dataset's."""
+    model = instantiate(cfg.model).to(cfg.train.device)
+    check_num_classes(model, class_names(cfg.dataset.name, cfg.dataset.root))
+    return model
+
+
+def check_num_classes(model: nn.Module, classes: Sequence[str]) -> None:
+    """Raise a `UserError` unless the model has as many classes as the dataset."""
+    num_classes = model.roi_heads.num_classes
+    if num_classes != len(classes):
+        raise UserError(
+            f"the model has {num_classes} classes and the dataset has {len(classes)} "
+            f"({', '.join(classes)}); leave model.roi_heads.num_classes to the config, or choose "
+            f"another dataset.name"
+        )
+
+
+def load_weights(
+    checkpointer: DetectionCheckpointer, weights: str, *, resume: bool = False
+) -> dict:
+    """What `resume_or_load` returns; a file that can't be had is told in one line.
+
+    Args:
+        weights: a file, a URL, ``detectron2://…``, or "" for the weights as they are.
+        resume: take the newest checkpoint of the checkpointer's folder where there is one.
+    """
+    resuming = resume and checkpointer.has_checkpoint()
+    source = checkpointer.get_checkpoint_file() if resuming else weights
+    try:
+        return checkpointer.resume_or_load(weights, resume=resume)
+    except Exception as error:  # any file may be given, and any network may be missing
+        remedy = (
+            "remove it, and the one before is used if last_checkpoint names it"
+            if resuming
+            else "give a local file with train.init_checkpoint=FILE, or start from random weights "
+            'with train.init_checkpoint=""'
+        )
+        raise UserError(
+            f"weights {source} can't be loaded: {one_line(error) or 'no such file'}; {remedy}"
+        ) from error
+
+
+def newest_checkpoint(run_dir: str | Path) -> Path:
+    """The checkpoint that a run folder's ``last_checkpoint`` names.
+
+    Raises:
+        UserError: if there is none.
+    """
+    pointer = Path(run_dir, "last_checkpoint")
+    if not pointer.is_file():
+        raise UserError(
+            f"{run_dir} holds no checkpoint to evaluate; train first, or give one with "
+            f"train.init_checkpoint=FILE"
+        )
+    return Path(run_dir, Path(pointer.read_text("utf-8").strip()).name)
+
+
+def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
+    """COCO results ``{"bbox": {...}, "segm": {...}}`` in percent on ``cfg.dataloader.test``.
+
+    On the main process; the others get ``{}``. Predictions land in the evaluator's folder.
+    """
+    results = inference_on_dataset(
+        model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
+    )
+    if comm.is_main_process():
+        print_csv_format(results)
+    return results
+
+
+def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> Path:
+    """Run a trained model over a registered dataset, labelled or not; the COCO results file.
+
+    Args:
+        cfg: a run's config (`project.engine.config.load_run`).
+        weights: a checkpoint file; "" takes the run's newest.
+        dataset_name: registered already, e.g. by `project.data.catalog.register_subset`.
+    """
+    if dataset_name not in DatasetCatalog.list():
+        raise UserError(unknown_name("dataset", dataset_name, DatasetCatalog.list()))
+    records = DatasetCatalog.get(dataset_name)  # fills in the metadata
+    model = instantiate(cfg.model).to(cfg.train.device)
+    check_num_classes(model, MetadataCatalog.get(dataset_name).thing_classes)
+    weights = str(weights or newest_checkpoint(cfg.train.output_dir))
+    load_weights(DetectionCheckpointer(model), weights)
+    loader = build_detection_test_loader(records, mapper=instantiate(cfg.dataloader.test.mapper))
+    folder = Path(cfg.train.output_dir, "inference", dataset_name)
+    inference_on_dataset(model, loader, COCOEvaluator(dataset_name, output_dir=str(folder)))
+    return folder / RESULTS_FILE

@@ -1,0 +1,155 @@
+"""A run from the command line's flags to its files: what ``tools/train_net.py`` calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from project.data.catalog import register_subset
+from project.engine.config import load_config, select
+from project.engine.evaluate import (
+    RESULTS_FILE,
+    build_model,
+    evaluate,
+    load_weights,
+    newest_checkpoint,
+)
+from project.engine.launch import Processes, choose_device, launch
+from project.engine.trainer import Trainer
+from project.errors import UserError
+from project.visualization.render import render_results
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import LazyConfig
+from detectron2.engine import create_ddp_model
+from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+
+def start(args: argparse.Namespace) -> Path:
+    """Train, or evaluate with ``--eval-only``, in as many processes as asked; the run folder.
+
+    Args:
+        args: of `detectron2.engine.default_argument_parser`.
+
+    Raises:
+        UserError: before any process starts, where the mistake can be seen by then.
+    """
+    processes = Processes(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+    cfg = load_config(args.config_file, args.opts)
+    device = choose_device(cfg.train.device, processes)
+    output_dir = Path(cfg.train.output_dir)
+    if args.eval_only:
+        choose_weights(cfg, args)
+    else:
+        select(cfg, "train.max_iter")  # a missing dataset is told here, once
+        if args.machine_rank == 0:
+            check_run_folder(output_dir, resume=args.resume)
+    launch(run, processes, device, args=(args, device))
+    return output_dir
+
+
+def check_run_folder(output_dir: Path, *, resume: bool) -> None:
+    """Raise a `UserError` rather than mix a new run into the files of another one."""
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"train.output_dir={output_dir} is a file")
+    if not resume and output_dir.is_dir() and any(output_dir.iterdir()):
+        raise UserError(
+            f"run folder {output_dir} is not empty; add --resume to continue the run in it, or "
+            f"choose another folder with train.output_dir=FOLDER"
+        )
+
+
+def run(args: argparse.Namespace, device: str) -> None:
+    """One process's share of a run."""
+    cfg = load_config(args.config_file, args.opts)
+    wanted, cfg.train.device = cfg.train.device, device
+    set_up(cfg, keep_config=not args.eval_only)
+    if device == "cpu" and wanted != "cpu":
+        logger.warning("No GPU was found (train.device=%s): running on the CPU.", wanted)
+    if args.eval_only:
+        results = evaluate_only(cfg, choose_weights(cfg, args))
+        record = {"results": results}
+    else:
+        trainer = Trainer(cfg, resume=args.resume)
+        record = {
+            "iterations": trainer.max_iter,
+            "results": trainer.train(),
+            "sampling": trainer.sampling_report(),
+        }
+    if comm.is_main_process():
+        folder = Path(cfg.train.output_dir)
+        name = "evaluation.json" if args.eval_only else "results.json"
+        write_json(folder / name, record)
+        draw_pictures(cfg)
+
+
+def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
+    """Run folder, loggers, the environment in the log, ``config.yaml``, random seeds.
+
+    `detectron2.engine.default_setup` would also overwrite the config of a run that is only
+    evaluated, hence ``keep_config``: true where the config is this run's own.
+    """
+    rank, output_dir = comm.get_rank(), cfg.train.output_dir
+    if comm.is_main_process():
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+    comm.synchronize()
+    for name in ("fvcore", "detectron2", "project"):
+        setup_logger(output_dir, distributed_rank=rank, name=name)
+    logger.info("Process %d of %d\n%s", rank, comm.get_world_size(), collect_env_info())
+    if keep_config and comm.is_main_process():
+        LazyConfig.save(cfg, str(Path(output_dir, "config.yaml")))
+    seed_all_rng(cfg.train.seed + rank)
+
+
+def choose_weights(cfg: DictConfig, args: argparse.Namespace) -> str:
+    """The checkpoint to evaluate: the one given as an override, else the run folder's newest."""
+    if any(o.startswith("train.init_checkpoint=") for o in args.opts):
+        if not cfg.train.init_checkpoint:
+            raise UserError("--eval-only needs weights, and train.init_checkpoint is empty")
+        return cfg.train.init_checkpoint
+    return str(newest_checkpoint(cfg.train.output_dir))
+
+
+def evaluate_only(cfg: DictConfig, weights: str) -> dict:
+    """Results of ``weights`` on the config's test split."""
+    model = build_model(cfg)
+    load_weights(DetectionCheckpointer(model), weights)
+    return evaluate(cfg, create_ddp_model(model, **cfg.train.ddp))
+
+
+def draw_pictures(cfg: DictConfig) -> None:
+    """Overlays of the newest predictions beside the labels, in the run's ``pictures`` folder."""
+    name = register_subset(cfg.dataset.name, cfg.dataset.test, root=cfg.dataset.root)
+    results_file = Path(cfg.train.output_dir, "inference", name, RESULTS_FILE)
+    folder = Path(cfg.train.output_dir, "pictures")
+    if cfg.train.num_pictures and results_file.is_file():
+        written = render_results(name, results_file, folder, limit=cfg.train.num_pictures)
+        logger.info("Wrote %d pictures to %s", len(written), folder)
+
+
+def write_json(file: Path, content: dict) -> None:
+    """Write plain numbers, NaN as null, in one step: a reader never sees half a file."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, file)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

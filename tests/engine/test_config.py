@@ -1,0 +1,137 @@
+"""Configs from files and from run folders: what loads, what is refused, and in which words."""
+
+import textwrap
+
+from project.engine.config import apply_overrides, load_config, load_run, select
+from project.errors import UserError
+
+import pytest
+from detectron2.config import LazyCall, LazyConfig, instantiate
+
+SOURCE = """
+    import torch
+    from detectron2.config import LazyCall as L
+    layer = L(torch.nn.Linear)(in_features=3, out_features="${train.width}")
+    train = dict(width=4, output_dir="out", extra=None, steps=[1, 2])
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    file = tmp_path / "small.py"
+    file.write_text(textwrap.dedent(SOURCE))
+    return file
+
+
+def test_overrides_reach_interpolations(config_file):
+    cfg = load_config(config_file, ["train.width=7"])
+    assert instantiate(cfg.layer).weight.shape == (7, 3)
+
+
+def test_an_argument_of_the_target_may_be_added(config_file):
+    cfg = load_config(config_file, ["layer.bias=False", "train.steps.1=5", "train.extra=x"])
+    assert instantiate(cfg.layer).bias is None
+    assert list(cfg.train.steps) == [1, 5]
+
+
+def test_plus_adds_a_key(config_file):
+    assert load_config(config_file, ["+train.note=hello"]).train.note == "hello"
+
+
+@pytest.mark.parametrize(
+    "override, text",
+    [
+        ("train.widht=7", "unknown key 'widht'; did you mean 'width'?"),
+        ("layer.out_feature=7", "did you mean 'out_features'?"),
+        ("trian.width=7", "did you mean 'train'?"),
+        ("train.steps.9=1", "unknown key '9'"),
+        ("train.width.deep=1", "train.width is 4 and has no keys below it"),
+        ("train.width", "has no '='"),
+        ("--resume", "put flags first"),
+        ("train.width=[1", "override 'train.width=[1'"),
+    ],
+)
+def test_a_wrong_override_is_told(config_file, override, text):
+    with pytest.raises(UserError, match="(?s)" + _escaped(text)) as caught:
+        load_config(config_file, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_config_file_is_told(tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("train = dict(\n")
+    with pytest.raises(UserError, match="broken.py fails to load: SyntaxError"):
+        load_config(broken)
+    broken.write_text("raise RuntimeError('not today')")
+    with pytest.raises(UserError, match="RuntimeError: not today"):
+        load_config(broken)
+    with pytest.raises(UserError, match="does not exist"):
+        load_config(tmp_path / "none.py")
+
+
+def test_a_users_mistake_behind_an_interpolation_keeps_its_words(tmp_path):
+    cfg = apply_overrides(_node(tmp_path), [])
+    with pytest.raises(UserError, match="train.epochs must be a number above 0, got 0"):
+        select(cfg, "train.max_iter")
+
+
+def _node(tmp_path):
+    file = tmp_path / "epochs.py"
+    file.write_text("train = dict(max_iter='${iterations:0,2,scenes,train}')")
+    return load_config(file)
+
+
+def test_a_saved_run_is_read_as_plain_data(config_file, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    LazyConfig.save(load_config(config_file, ["train.width=5"]), str(run / "config.yaml"))
+    cfg = load_run(run)
+    assert cfg.train.output_dir == str(run)
+    assert instantiate(cfg.layer).weight.shape == (5, 3)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "torch.hub.load",
+        "torch.nn.functional.importlib.import_module",  # a safe name that leads elsewhere
+        "detectron2.config.LazyConfig.load",
+        "project.engine.run.start",
+        "torch.nn.NoSuchThing",
+        "builtins.eval",
+    ],
+)
+def test_a_run_folder_builds_no_foreign_code(tmp_path, target):
+    (tmp_path / "config.yaml").write_text(
+        f"train: {{output_dir: x}}\nmodel: {{deep: [{{_target_: {target}, a: 1}}]}}\n"
+    )
+    with pytest.raises(UserError, match=r"cfg.model.deep.0 would build .*--trust"):
+        load_run(tmp_path)
+    assert load_run(tmp_path, trust=True).model.deep[0]._target_ == target
+
+
+def test_a_run_folder_holds_no_python_objects(tmp_path):
+    (tmp_path / "config.yaml").write_text("train: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(UserError, match="not plain data.*--trust"):
+        load_run(tmp_path)
+
+
+def test_a_folder_without_config_is_no_run(tmp_path):
+    with pytest.raises(UserError, match="no config.yaml"):
+        load_run(tmp_path)
+    (tmp_path / "config.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="holds no config"):
+        load_run(tmp_path)
+
+
+def test_a_lazy_node_keeps_its_callable():
+    cfg = LazyCall(dict)(a=1)
+    assert apply_overrides(cfg, ["a=2"]).a == 2
+
+
+def _escaped(text: str) -> str:
+    import re
+
+    return re.escape(text)

@@ -1,0 +1,40 @@
+"""Schedules against numbers worked by hand."""
+
+import math
+
+from project.engine.schedule import part, warmup_cosine, warmup_multistep
+from project.errors import UserError
+
+import pytest
+from omegaconf import OmegaConf
+
+
+def test_cosine_after_a_linear_warm_up():
+    schedule = warmup_cosine(100, 10, warmup_factor=0.1)
+    assert schedule(0.0) == pytest.approx(0.1)
+    # The warm-up ends on the cosine: at 10 of 100 iterations it stands at (1 + cos(pi/10)) / 2.
+    assert schedule(0.1) == pytest.approx((1 + math.cos(math.pi / 10)) / 2)
+    assert schedule(0.05) == pytest.approx((0.1 + schedule(0.1)) / 2)
+    assert schedule(0.5) == pytest.approx(0.5)
+    assert schedule(1.0) == pytest.approx(0.0)
+
+
+def test_multistep_falls_at_its_milestones():
+    schedule = warmup_multistep(90, 0, milestones=[1 / 3, 2 / 3])
+    values = [schedule(i / 90) for i in (0, 29, 30, 59, 60, 89)]
+    assert values == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_multistep_of_one_iteration():
+    assert warmup_multistep(1, 1)(0.0) == pytest.approx(0.001)
+
+
+def test_a_warm_up_longer_than_the_run():
+    with pytest.raises(UserError, match=r"\(30 iterations\) must fit into the run \(20"):
+        warmup_cosine(20, 30)
+
+
+def test_part():
+    cfg = OmegaConf.create({"n": 90, "a": "${part:${n},0.25}", "b": "${part:3,0.01}"})
+    assert (cfg.a, cfg.b) == (22, 1)
+    assert part(10, 1.0) == 10

@@ -2,7 +2,7 @@
 
 from detectron2.model_zoo import get_checkpoint_url
 
-from .mask_rcnn_R_50_FPN import dataloader, dataset, lr_multiplier, model, optimizer, train  # noqa: F401
+from .mask_rcnn_R_50_FPN import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 model.backbone.bottom_up.stages.depth = 101
 train.init_checkpoint = get_checkpoint_url("COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x.yaml")

@@ -6,10 +6,10 @@ Box and mask predictors start fresh (the classes differ); everything else is COC
 
 from detectron2.model_zoo import get_checkpoint_url
 
-from .common.data.coco_subset import dataloader, dataset  # noqa: F401
-from .common.models.mask_rcnn_fpn import model  # noqa: F401
+from .common.data.coco_subset import dataloader, dataset
+from .common.models.mask_rcnn_fpn import model
 from .common.optim import SGD as optimizer
-from .common.schedule import multistep as lr_multiplier  # noqa: F401
+from .common.schedule import multistep as lr_multiplier
 from .common.train import train
 
 optimizer.lr = 0.005

@@ -13,6 +13,7 @@ from detectron2.data import transforms as T
 from .common.data.coco_subset import dataloader, dataset
 from .common.models.mask_rcnn_fpn import model
 from .common.optim import AdamW as optimizer
+from .common.schedule import cosine as lr_multiplier
 from .common.train import train
 
 dataset.name = "scenes"

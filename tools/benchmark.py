@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure: each figure beside its alternative in the same run, with the machine it was made on.
 
-    python tools/benchmark.py quickstart --seeds 0 1 2     # accuracy and time of the quickstart
-    python tools/benchmark.py roi-align                    # RoIAlign on the CPU against torchvision's
+python tools/benchmark.py quickstart --seeds 0 1 2     # accuracy and time of the quickstart
+python tools/benchmark.py roi-align                    # RoIAlign on the CPU against torchvision's
 """
 
 from __future__ import annotations

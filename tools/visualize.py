@@ -38,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", nargs="+", default=(), help="file names or image ids instead")
     parser.add_argument("--threshold", type=float, default=0.5, help="lowest score drawn (0.5)")
     parser.add_argument("--columns", type=int, help="of the contact sheet")
-    parser.add_argument("--trust", action="store_true", help="build anything the run's config names")
+    parser.add_argument(
+        "--trust", action="store_true", help="build anything the run's config names"
+    )
     return parser
 
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.run is None and (args.dataset is None or args.show == "predictions"):
         wanted = "--dataset NAME or --run FOLDER" if args.dataset is None else "--run FOLDER"
-        raise UserError(f"nothing to draw: give {wanted}.")
+        raise UserError(f"nothing to draw: give {wanted}")
     cfg = None if args.run is None else load_run(args.run, trust=args.trust)
     name = register(args.dataset, cfg)
     results_file = None
@@ -76,7 +78,7 @@ def register(name: str | None, cfg) -> str:
         return name
     subset, _, split = name.rpartition("_")
     if not subset:
-        raise UserError(f"dataset {name!r} should read <subset>_<split>, e.g. scenes_val.")
+        raise UserError(f"dataset {name!r} should read <subset>_<split>, e.g. scenes_val")
     return register_subset(subset, split, root=None if cfg is None else cfg.dataset.root)
 
 

@@ -11,8 +11,8 @@ train = dict(
     device="cuda",  # our tool takes the CPU where there is no GPU
     amp=dict(enabled=False, precision="float16"),
     ddp=dict(broadcast_buffers=False, find_unused_parameters=False, fp16_compression=False),
-    eval_period="${part:${train.max_iter},0.25}",
-    checkpointer=dict(period="${train.eval_period}", max_to_keep=3),
+    eval_period="${part:${train.max_iter},0.25}",  # iterations; 0: only at the end
+    checkpointer=dict(period="${part:${train.max_iter},0.25}", max_to_keep=3),
     best_metric="segm/AP",  # keeps model_best.pth
     log_period=20,
     num_pictures=16,  # overlays of the last evaluation

@@ -1,8 +1,8 @@
 """Recipe (c), R50: AdamW, cosine with warm-up, mixed precision, from ImageNet weights."""
 
 from ..common.optim import AdamW as optimizer
-from ..common.schedule import cosine as lr_multiplier  # noqa: F401
-from ..mask_rcnn_R_50_FPN import dataloader, dataset, model, train  # noqa: F401
+from ..common.schedule import cosine as lr_multiplier
+from ..mask_rcnn_R_50_FPN import dataloader, dataset, model, train
 
 optimizer.lr = 1e-4
 train.amp.enabled = True

@@ -3,7 +3,7 @@
 from detectron2.config import LazyCall as L
 from detectron2.data import transforms as T
 
-from ..mask_rcnn_R_50_FPN import dataloader, dataset, lr_multiplier, model, optimizer, train  # noqa: F401
+from ..mask_rcnn_R_50_FPN import dataloader, dataset, lr_multiplier, model, optimizer, train
 
 dataloader.train.mapper.augmentations = [
     L(T.RandomCrop)(crop_type="relative_range", crop_size=[0.6, 0.6]),

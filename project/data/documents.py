@@ -54,6 +54,7 @@ def labelled_split(pool: Pool, ids: list[int], classes: Sequence[str]) -> tuple[
 def unlabelled_split(
     folder: Path, names: list[str], classes: Sequence[str]
 ) -> tuple[dict, SplitRecord]:
+    """The same for images without labels; their sizes are read from the files ``names``."""
     images = []
     for number, name in enumerate(names, 1):
         height, width = _image_size(folder / name)

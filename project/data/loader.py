@@ -137,7 +137,7 @@ class _GroupedDraws(Sampler[Draw]):
     """This rank's draws, reordered so that each ``batch_size`` of them share an orientation.
 
     A draw waits until its orientation has a full batch. Resuming plays the stream again from its
-    beginning without reading images (a second for three million draws), since what was waiting
+    beginning without reading images (half a second for a million draws), since what was waiting
     must be known.
     """
 

@@ -186,8 +186,15 @@ def _known_keys(node: DictConfig | ListConfig) -> list[str]:
     if isinstance(target, str):
         target = pydoc.locate(target)
     if callable(target):
-        keys += [p for p in inspect.signature(target).parameters if p != "self" and p not in keys]
+        keys += [p for p in _parameters(target) if p not in keys]
     return keys
+
+
+def _parameters(target: Any) -> list[str]:
+    try:
+        return list(inspect.signature(target).parameters)
+    except ValueError:  # built-in types tell no signature
+        return []
 
 
 def select(cfg: DictConfig, key: str) -> Any:

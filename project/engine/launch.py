@@ -103,7 +103,7 @@ def _spawn(function: Callable, processes: Processes, device: str, args: tuple) -
     try:
         while not context.join():
             pass
-    except mp.ProcessException as error:
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
         # Whoever fails writes here before its connections close, so the first entry is the cause
         # and later ones are its victims.
         if failures.empty():

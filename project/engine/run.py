@@ -135,7 +135,7 @@ def draw_pictures(cfg: DictConfig) -> None:
     folder = Path(cfg.train.output_dir, "pictures")
     if cfg.train.num_pictures and results_file.is_file():
         written = render_results(name, results_file, folder, limit=cfg.train.num_pictures)
-        logger.info("Wrote %d pictures to %s", len(written), folder)
+        logger.info("Wrote %d pictures and their contact sheet to %s", len(written) - 1, folder)
 
 
 def write_json(file: Path, content: dict) -> None:

@@ -57,9 +57,9 @@ def warmup_multistep(
 ) -> ParamScheduler:
     """Linear warm-up, then 1, falling by ``gamma`` at each milestone (shares of the run, 0-1)."""
     values = [gamma**k for k in range(len(milestones) + 1)]
-    length = max(max_iter, len(values))  # the scheduler wants an update for each value
-    boundaries = [round(share * length) for share in milestones]
-    steps = MultiStepParamScheduler(values, num_updates=length, milestones=boundaries)
+    # The scheduler wants whole updates: millionths of the run are finer than any iteration.
+    boundaries = [round(share * 1_000_000) for share in milestones]
+    steps = MultiStepParamScheduler(values, num_updates=1_000_000, milestones=boundaries)
     return _with_warmup(steps, max_iter, warmup_iters, warmup_factor)
 
 

@@ -76,7 +76,7 @@ class Trainer:
         return self._results
 
     def sampling_report(self) -> dict:
-        """What each class was to get and what it got in the whole run, see `project.data.sampler`."""
+        """What each class was to get and what it got in the whole run (`project.data.sampler`)."""
         batch = select(self.cfg, "dataloader.train.total_batch_size")
         return self.loader.sampling_report(self.max_iter * batch)
 

@@ -54,19 +54,17 @@ def plate_size(text: str, size: int) -> tuple[int, int]:
 
 
 def draw_plate(image: np.ndarray, text: str, size: int, x: int, y: int, back, ink) -> None:
-    """Write ``text`` in colour ``ink`` on a plate ``back`` at (x, y), in place, cut at the border.
+    """Write ``text`` in colour ``ink`` on a plate ``back`` with its corner at (x, y), in place.
 
-    ``back`` None writes straight on the image.
+    What sticks out at the right or at the bottom is cut; ``back`` None writes on the image itself.
     """
     coverage = text_coverage(text, size)
+    height, width = plate_size(text, size)
     if back is not None:
-        height, width = plate_size(text, size)
-        image[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = back
-    x += _PAD
-    window = image[max(y, 0) : max(y + coverage.shape[0], 0), max(x, 0) : max(x + coverage.shape[1], 0)]
-    top, left = max(-y, 0), max(-x, 0)
-    part = coverage[top : top + window.shape[0], left : left + window.shape[1], None] / 255
-    window[...] = np.rint(window + part * (np.array(ink) - window))
+        image[y : y + height, x : x + width] = back
+    window = image[y : y + height, x + _PAD : x + _PAD + coverage.shape[1]]
+    share = coverage[: window.shape[0], : window.shape[1], None] / 255
+    window[...] = np.rint(window + share * (np.array(ink) - window))
 
 
 def place_labels(

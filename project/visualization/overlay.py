@@ -117,7 +117,11 @@ def _visible(image: np.ndarray, mask: BoxMask) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _blend_mask(image: np.ndarray, mask: BoxMask, color: RGB, alpha: float, hatched: bool) -> None:
+    import cv2
+
     window, pixels, x0, y0 = _visible(image, mask)
+    if not window.size:
+        return
     if hatched:
         period = max(8, min(image.shape[:2]) // 40)
         rows = np.arange(y0, y0 + window.shape[0])[:, None]
@@ -126,9 +130,8 @@ def _blend_mask(image: np.ndarray, mask: BoxMask, color: RGB, alpha: float, hatc
         alpha = min(1.0, 1.6 * alpha)  # thin stripes need more ink
     # All 256 blended values per channel once, instead of arithmetic on every pixel.
     levels = np.arange(256)[:, None] * (1 - alpha) + np.array(color) * alpha
-    table = np.rint(levels).astype(np.uint8)
-    chosen = window[pixels]
-    window[pixels] = np.stack([table[chosen[:, c], c] for c in range(3)], axis=1)
+    blended = cv2.LUT(np.ascontiguousarray(window), np.rint(levels).astype(np.uint8)[None])
+    window[...] = cv2.copyTo(blended, pixels.astype(np.uint8), np.ascontiguousarray(window))
 
 
 def _draw_contour(image: np.ndarray, mask: BoxMask, color: RGB, width: int) -> None:
@@ -136,9 +139,7 @@ def _draw_contour(image: np.ndarray, mask: BoxMask, color: RGB, width: int) -> N
     import cv2
 
     window, pixels, _, _ = _visible(image, mask)
-    contours, _ = cv2.findContours(
-        pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-    )
+    contours, _ = cv2.findContours(pixels.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     drawn = np.ascontiguousarray(window)
     cv2.drawContours(drawn, contours, -1, color, width, cv2.LINE_AA)
     window[...] = drawn
@@ -163,9 +164,7 @@ def _draw_box(image: np.ndarray, box_xyxy, color: RGB, width: int, dashed: bool)
 
 def _draw_labels(image: np.ndarray, objects: Sequence[DrawnObject], colors: Sequence[RGB]) -> None:
     size = font_size(*image.shape[:2])
-    order = sorted(
-        range(len(objects)), key=lambda i: (-(objects[i].score or 0), -objects[i].area)
-    )
+    order = sorted(range(len(objects)), key=lambda i: (-(objects[i].score or 0), -objects[i].area))
     texts = [label_text(objects[i]) for i in order]
     corners = place_labels(
         [objects[i].box_xyxy for i in order],

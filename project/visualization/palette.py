@@ -69,7 +69,9 @@ def color_distance(a, b, deficiency: str | None = None) -> np.ndarray:
 
     ``deficiency`` (a key of `DEFICIENCIES`) gives the difference for such an observer.
     """
-    return np.linalg.norm(_lab(np.asarray(a), deficiency) - _lab(np.asarray(b), deficiency), axis=-1)
+    return np.linalg.norm(
+        _lab(np.asarray(a), deficiency) - _lab(np.asarray(b), deficiency), axis=-1
+    )
 
 
 def _linear(rgb: np.ndarray) -> np.ndarray:
@@ -86,7 +88,9 @@ def _lab(rgb: np.ndarray, deficiency: str | None) -> np.ndarray:
     )
     xyz = linear @ to_xyz.T / to_xyz.sum(1)  # white is (1, 1, 1)
     cut = (6 / 29) ** 3
-    x, y, z = np.moveaxis(np.where(xyz > cut, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0)
+    x, y, z = np.moveaxis(
+        np.where(xyz > cut, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0
+    )
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 

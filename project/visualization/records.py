@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from project.data.coco_masks import Rle, rle_runs
 from project.errors import UserError
 
 import numpy as np
@@ -75,23 +76,30 @@ def mask_from_segmentation(segmentation, height: int, width: int) -> BoxMask | N
 
 
 def _decode(segmentation, height: int, width: int) -> np.ndarray:
+    if isinstance(segmentation, Mapping):
+        return _decode_rle(segmentation, height, width)
     from pycocotools import mask as coco_mask
 
-    if isinstance(segmentation, Mapping):
-        rle = dict(segmentation)
-        if "size" not in rle or "counts" not in rle:
-            raise ValueError(f"its RLE has keys {sorted(rle)}, expected 'size' and 'counts'")
-        if tuple(rle["size"]) != (height, width):
-            size = tuple(rle["size"])
-            raise ValueError(f"its mask is {size}, the image {(height, width)} (height, width)")
-        if isinstance(rle["counts"], list):
-            rle = coco_mask.frPyObjects(rle, height, width)
-    else:
-        parts = [list(map(float, p)) for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
-        if not parts:
-            return np.zeros((height, width), bool)
-        rle = coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
-    return coco_mask.decode(rle).astype(bool)
+    parts = [list(map(float, p)) for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
+    if not parts:
+        return np.zeros((height, width), bool)
+    rle = coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
+    return _decode_rle(rle, height, width)
+
+
+def _decode_rle(segmentation: Mapping, height: int, width: int) -> np.ndarray:
+    # Results files come from anywhere, and pycocotools writes past its buffer on wrong runs.
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, (list, tuple)) or not isinstance(counts, (list, str, bytes)):
+        raise ValueError(f"its RLE has keys {sorted(segmentation)}, expected 'size' and 'counts'")
+    if tuple(size) != (height, width):
+        raise ValueError(f"its mask is {tuple(size)}, the image {(height, width)} (height, width)")
+    counts = counts.decode("ascii", "replace") if isinstance(counts, bytes) else counts
+    runs = rle_runs(Rle((height, width), counts))
+    if runs is None or min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise ValueError("the runs of its RLE don't add up to the image")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(height, width, order="F")
 
 
 def objects_from_dataset_dict(record: Mapping, class_names: Sequence[str]) -> list[DrawnObject]:
@@ -148,7 +156,7 @@ def objects_from_results(
     for entry in entries:
         if not isinstance(entry.get("score"), (int, float)):
             where = f"a result for image {record['file_name']}"
-            raise UserError(f"{where} has no score; expected a file made by COCOEvaluator.")
+            raise UserError(f"{where} has no score; expected a file made by COCOEvaluator")
         if entry["score"] >= threshold:
             objects.append(_object_from_entry(entry, record, class_names, contiguous_ids))
     return sorted(objects, key=lambda o: -o.score)
@@ -157,19 +165,30 @@ def objects_from_results(
 def _object_from_entry(entry, record, class_names, contiguous_ids) -> DrawnObject:
     where = f"a result for image {record['file_name']}"
     category = entry.get("category_id")
-    index = category if contiguous_ids is None else contiguous_ids.get(category)
-    if not isinstance(index, int):
-        known = sorted(contiguous_ids) if contiguous_ids else "0, 1, ..."
-        raise UserError(f"{where} has category id {category!r}, unknown to the dataset ({known}).")
+    known = range(len(class_names)) if contiguous_ids is None else contiguous_ids
+    if not isinstance(category, int) or category not in known:
+        raise UserError(
+            f"{where} has category id {category!r}, which the dataset lacks (it has "
+            f"{', '.join(map(str, sorted(known)[:20])) or 'none'}); was it made on another one?"
+        )
+    index = category if contiguous_ids is None else contiguous_ids[category]
     mask = _mask_at(where, entry.get("segmentation"), record)
-    if entry.get("bbox"):
-        x, y, w, h = (float(v) for v in entry["bbox"])
+    if (box := entry.get("bbox")) is not None:
+        box = _checked_box(where, box)
     elif mask is not None:
-        x, y, (h, w) = mask.x, mask.y, mask.pixels.shape
+        box = (mask.x, mask.y, mask.pixels.shape[1], mask.pixels.shape[0])
     else:
-        raise UserError(f"{where} has neither a bbox nor a segmentation; nothing can be drawn.")
+        raise UserError(f"{where} has neither a bbox nor a mask; nothing can be drawn")
+    x, y, w, h = (float(v) for v in box)
     name = _class_name(where, index, class_names)
     return DrawnObject(index, name, (x, y, x + w, y + h), mask, float(entry["score"]))
+
+
+def _checked_box(where: str, box) -> list[float]:
+    numbers = isinstance(box, list) and all(isinstance(v, (int, float)) for v in box)
+    if not numbers or len(box) != 4 or not np.isfinite(box).all():
+        raise UserError(f"{where} has bbox {box!r}, expected four numbers: x, y, width, height")
+    return box
 
 
 def _mask_at(where: str, segmentation, record: Mapping) -> BoxMask | None:
@@ -181,7 +200,9 @@ def _mask_at(where: str, segmentation, record: Mapping) -> BoxMask | None:
 
 def _class_name(where: str, index: int, class_names: Sequence[str]) -> str:
     if not 0 <= index < len(class_names):
-        raise UserError(f"{where} has class {index}, but the dataset has {len(class_names)} classes.")
+        raise UserError(
+            f"{where} has class {index}, but the dataset has {len(class_names)} classes"
+        )
     return str(class_names[index])
 
 
@@ -200,7 +221,10 @@ def scale_object(obj: DrawnObject, factor: float, size: tuple[int, int]) -> Draw
     height = int(np.ceil(y0 + pixels.shape[0] * factor)) - y
     # Centre of drawn pixel i is i + 0.5, and cv2 counts from the centre of the first pixel.
     shift = np.array(
-        [[1 / factor, 0, (x + 0.5 - x0) / factor - 0.5], [0, 1 / factor, (y + 0.5 - y0) / factor - 0.5]]
+        [
+            [1 / factor, 0, (x + 0.5 - x0) / factor - 0.5],
+            [0, 1 / factor, (y + 0.5 - y0) / factor - 0.5],
+        ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     drawn = cv2.warpAffine(pixels, shift, (width, height), flags=flags) >= 128

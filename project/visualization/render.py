@@ -75,9 +75,10 @@ def render_results(
     Raises:
         UserError: names the file, image or annotation that can't be drawn.
     """
+    _check_choices(threshold, columns)
     records = DatasetCatalog.get(dataset_name)
     if not records:
-        raise UserError(f"dataset {dataset_name} has no images; there is nothing to draw.")
+        raise UserError(f"dataset {dataset_name} has no images; there is nothing to draw")
     metadata = MetadataCatalog.get(dataset_name)
     results = None if results_file is None else load_results(results_file, records)
     source = _Source(
@@ -90,22 +91,32 @@ def render_results(
     if not source.labelled and results is None:
         raise UserError(
             f"dataset {dataset_name} has no labels to draw and no results file was given; "
-            f"draw predictions of a run instead."
+            f"draw predictions of a run instead"
         )
     chosen = choose_images(records, limit, seed, images)
     output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output folder {output_dir} can't be made: {error.strerror}") from error
     taken = {SHEET_NAME}
     written, pictures, classes = [], [], set()
     for record in chosen:
         picture, shown = _draw_record(record, source)
-        file = output_dir / picture_name(record["file_name"], record["image_id"], taken)
+        file = output_dir / picture_name(record["file_name"], taken)
         _write_png(file, picture)
         written.append(file)
         pictures.append(picture)
         classes |= shown
     _write_png(output_dir / SHEET_NAME, contact_sheet(pictures, columns, classes))
     return [*written, output_dir / SHEET_NAME]
+
+
+def _check_choices(threshold: float, columns: int | None) -> None:
+    if not 0 <= threshold <= 1:
+        raise UserError(f"the score threshold is {threshold}; expected a number from 0 to 1")
+    if columns is not None and columns < 1:
+        raise UserError(f"the contact sheet has {columns} columns; expected 1 or more")
 
 
 def load_results(results_file: Path, records: Sequence[Mapping]) -> dict[int, list[dict]]:
@@ -117,17 +128,18 @@ def load_results(results_file: Path, records: Sequence[Mapping]) -> dict[int, li
     try:
         entries = json.loads(Path(results_file).read_bytes())
     except OSError as error:
-        raise UserError(f"results file {results_file} can't be read: {error.strerror}.") from error
+        raise UserError(f"results file {results_file} can't be read: {error.strerror}") from error
     except ValueError as error:
         raise UserError(
-            f"results file {results_file} isn't valid JSON ({error}); evaluate the run again."
+            f"results file {results_file} isn't valid JSON ({error}); evaluate the run again"
         ) from error
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        raise UserError(f"results file {results_file} should hold a list of detections.")
+        raise UserError(f"results file {results_file} should hold a list of detections")
     known = {r["image_id"] for r in records}
     by_image: dict[int, list[dict]] = defaultdict(list)
     for entry in entries:
-        if (image_id := entry.get("image_id")) not in known:
+        image_id = entry.get("image_id")
+        if not isinstance(image_id, (int, str)) or image_id not in known:
             raise UserError(
                 f"results file {results_file} has image id {image_id!r}, which the dataset lacks; "
                 f"was it made on another dataset?"
@@ -147,7 +159,7 @@ def choose_images(
     if images:
         return [_find_image(records, str(name)) for name in images]
     if limit < 1:
-        raise UserError(f"the limit must be at least 1 image, got {limit}.")
+        raise UserError(f"the limit must be at least 1 image, got {limit}")
     if limit >= len(records):
         return list(records)
     picked = random.Random(seed).sample(range(len(records)), limit)
@@ -159,11 +171,12 @@ def _find_image(records: Sequence[Mapping], name: str) -> Mapping:
         path = PurePosixPath(str(record["file_name"]).replace("\\", "/"))
         if name in (str(record["file_name"]), path.name, path.stem, str(record["image_id"])):
             return record
-    names = (PurePosixPath(str(r["file_name"]).replace("\\", "/")).name for r in records)
-    raise UserError(unknown_name("image", name, names))
+    paths = (PurePosixPath(str(r["file_name"]).replace("\\", "/")) for r in records)
+    known = [p.name if "." in name else p.stem for p in paths]
+    raise UserError(unknown_name("image", name, known))
 
 
-def picture_name(file_name: str, image_id: object, taken: set[str]) -> str:
+def picture_name(file_name: str, taken: set[str]) -> str:
     """A name for the PNG of ``file_name``: no folder, no special signs, unlike all in ``taken``.
 
     The name is added to ``taken``. Annotation files come from anywhere, so nothing in a name may
@@ -220,14 +233,14 @@ def _read_rgb(record: Mapping) -> np.ndarray:
     try:
         image = np.ascontiguousarray(read_image(file, format="RGB"))
     except FileNotFoundError as error:
-        raise UserError(f"image {file} does not exist.") from error
+        raise UserError(f"image {file} does not exist") from error
     except (OSError, SyntaxError) as error:  # Pillow raises either on broken files
         raise UserError(f"image {file} can't be read: {' '.join(str(error).split())}") from error
     expected = int(record["height"]), int(record["width"])
     if image.shape[:2] != expected:
         raise UserError(
             f"image {file} is {image.shape[0]}x{image.shape[1]} (height x width), but its "
-            f"annotation file says {expected[0]}x{expected[1]}; correct the annotation file."
+            f"annotation file says {expected[0]}x{expected[1]}; correct the annotation file"
         )
     return image
 
@@ -240,4 +253,4 @@ def _write_png(file: Path, picture: np.ndarray) -> None:
     try:
         file.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise UserError(f"{file} can't be written: {error.strerror}.") from error
+        raise UserError(f"{file} can't be written: {error.strerror}") from error

@@ -1,6 +1,6 @@
-"""Pictures put together: titles, legend, truth beside prediction, contact sheets; arrays in and out.
+"""Pictures put together: titles, legend, truth beside prediction, contact sheets.
 
-All pictures are uint8 RGB ``[H, W, 3]``.
+Pure functions; all pictures are uint8 RGB ``[H, W, 3]``.
 """
 
 from __future__ import annotations
@@ -132,10 +132,9 @@ def _text_line(text: str, width: int, size: int) -> np.ndarray:
     their ends)."""
     text = printable(text, limit=400)
     line = _paper(text_coverage("", size).shape[0] + GAP // 2, width)
-    keep = len(text)
-    shown = text
-    while keep > 1 and plate_size(shown, size)[1] > width:
-        keep -= 1
+    shown, keep = text, len(text)
+    while keep > 1 and (needed := plate_size(shown, size)[1]) > width:
+        keep = min(keep - 1, keep * width // needed)  # letters differ in width: try, then go on
         shown = text[: keep - keep // 2] + "…" + text[len(text) - keep // 2 :]
     draw_plate(line, shown, size, 0, GAP // 4, None, INK)
     return line

@@ -2,16 +2,25 @@
 
 from project.data.scenes.dataset import (
     DEFAULT_SIZES,
+    FIRST_INDEX,
     GENERATOR_VERSION,
     make_scenes,
-    scene_record,
     scenes_version,
 )
-from project.data.scenes.scene import SCENES_CLASSES, Scene, SceneObject, draw_scene
+from project.data.scenes.layers import MIN_VISIBLE
+from project.data.scenes.records import scene_record
+from project.data.scenes.scene import (
+    SCENES_CLASSES,
+    Scene,
+    SceneObject,
+    draw_scene,
+)
 
 __all__ = [
     "DEFAULT_SIZES",
+    "FIRST_INDEX",
     "GENERATOR_VERSION",
+    "MIN_VISIBLE",
     "SCENES_CLASSES",
     "Scene",
     "SceneObject",

@@ -50,7 +50,7 @@ def _draw_things_behind(image: np.ndarray, horizon: int, rng: np.random.Generato
 
 
 def _draw_ground_pattern(ground: np.ndarray, rng: np.random.Generator) -> None:
-    """Nothing, boards, tiles or patches, getting larger towards the viewer; in place."""
+    """Rows, tiles, joints or patches on ``ground``, larger towards the viewer; in place."""
     kind = rng.integers(4)
     height, width = ground.shape[:2]
     near = np.linspace(0.35, 1, height, dtype=np.float32)[:, None]

@@ -18,43 +18,49 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from project.data.publish import new_folder
-from project.data.scenes.scene import SCENES_CLASSES, Scene, SceneObject, draw_scene
+from project.data.scenes.records import scene_record
+from project.data.scenes.scene import SCENES_CLASSES, draw_scene
 from project.errors import UserError, unknown_name
-
-import numpy as np
 
 GENERATOR_VERSION = 1  # raise it with every change of a pixel or of a record
 DEFAULT_SIZES = {"train": 400, "val": 240, "test": 30}
-_FIRST_INDEX = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # splits never share a scene
+FIRST_INDEX = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # splits never share a scene
 _JPEG_QUALITY = 95
-_MIN_POLYGON_IOU = 0.95
 
 
 def make_scenes(root: str | Path, sizes: Mapping[str, int] | None = None, seed: int = 0) -> Path:
-    """The folder ``<root>/scenes/<version>`` with the scenes; it is drawn if it isn't there yet.
+    """The folder ``<root>/scenes/<version>`` with the scenes; drawn if it isn't there yet.
 
-    Several processes may call it at once: one draws, the others wait. The folder appears complete or
-    not at all.
+    Several processes may call it at once: one draws, the others wait. The folder appears complete
+    or not at all.
 
     Args:
-        sizes: images per split, of the splits "train", "val" and "test"; splits that it doesn't name
-            aren't made. None: `DEFAULT_SIZES`.
+        sizes: images per split, of the splits "train", "val" and "test"; a split that it doesn't
+            name isn't made. None: `DEFAULT_SIZES`.
         seed: 0 or more; another seed, another world.
 
     Raises:
-        UserError: for an unknown split, a size below 1 or a negative seed.
+        UserError: for no split, an unknown one, a size below 1 or a negative seed; if the folder
+            can't be written.
     """
-    from iopath.common.file_io import file_lock
-
     sizes = _checked_sizes(DEFAULT_SIZES if sizes is None else sizes)
     if seed < 0:
         raise UserError(f"the scenes' seed is {seed}; expected 0 or more")
     folder = Path(root) / "scenes" / scenes_version(sizes, seed)
     if folder.is_dir():
         return folder
-    with file_lock(str(folder)):
-        if not folder.is_dir():
+    from iopath.common.file_io import file_lock
+
+    try:
+        lock = file_lock(str(folder))
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"can't write {folder}: {error.strerror}") from None
+    try:
+        if not folder.is_dir():  # else another process has drawn it while this one waited
             _write_folder(folder, sizes, seed)
+    finally:
+        lock.release()
     return folder
 
 
@@ -64,49 +70,33 @@ def scenes_version(sizes: Mapping[str, int], seed: int) -> str:
     return f"v{GENERATOR_VERSION}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
-def scene_record(scene: Scene, image_id: int, first_annotation_id: int) -> tuple[dict, list[dict]]:
-    """The COCO ``images`` entry of a scene and its ``annotations``, numbered from the given ids."""
-    height, width = scene.image.shape[:2]
-    image = {
-        "id": image_id,
-        "file_name": f"{image_id:06d}.jpg",
-        "height": height,
-        "width": width,
-        "scene_seed": scene.seed,
-        "scene_index": scene.index,
-    }
-    annotations = [
-        {"id": first_annotation_id + i, "image_id": image_id, **_annotation(item)}
-        for i, item in enumerate(scene.objects)
-    ]
-    return image, annotations
-
-
 def _checked_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
+    if not sizes:
+        raise UserError(f"no split of the scenes to make; expected some of {list(FIRST_INDEX)}")
     for split, size in sizes.items():
-        if split not in _FIRST_INDEX:
-            raise UserError(unknown_name("split of the scenes", split, _FIRST_INDEX))
+        if split not in FIRST_INDEX:
+            raise UserError(unknown_name("split of the scenes", split, FIRST_INDEX))
         if size < 1:
             raise UserError(f"size of the scenes' split {split!r} is {size}; expected 1 or more")
-    return {split: int(sizes[split]) for split in _FIRST_INDEX if split in sizes}
+    return {split: int(sizes[split]) for split in FIRST_INDEX if split in sizes}
 
 
 def _write_folder(folder: Path, sizes: Mapping[str, int], seed: int) -> None:
-    """Draw everything; nobody ever sees half a folder."""
-    splits = {}
     with new_folder(folder) as work:
         (work / "annotations").mkdir()
+        splits = {}
         for split, size in sizes.items():
             coco = _write_split(work / "images" / split, split, size, seed)
             _write_json(work / "annotations" / f"{split}.json", coco)
-            splits[split] = {"images": size, "annotations": len(coco["annotations"])}
+            splits[split] = _split_record(split, coco)
         manifest = {
             "name": "scenes",
-            "version": folder.name,
-            "generator": GENERATOR_VERSION,
-            "seed": seed,
             "classes": list(SCENES_CLASSES),
+            "seed": seed,
+            "negatives": round(1 / 16, 4),  # one scene of sixteen is empty
             "splits": splits,
+            "format": 1,
+            "version": folder.name,
         }
         _write_json(work / "manifest.json", manifest)
 
@@ -118,16 +108,16 @@ def _write_split(image_dir: Path, split: str, size: int, seed: int) -> dict:
     image_dir.mkdir(parents=True)
     images, annotations = [], []
     for i in range(size):
-        scene = draw_scene(seed, _FIRST_INDEX[split] + i)
+        scene = draw_scene(seed, FIRST_INDEX[split] + i)
         image, items = scene_record(scene, i + 1, len(annotations) + 1)
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         done, data = cv2.imencode(".jpg", scene.image[..., ::-1], options)
         assert done, image["file_name"]
-        (image_dir / image["file_name"]).write_bytes(data.tobytes())
+        (image_dir / image["file_name"]).write_bytes(data)
         images.append(image)
         annotations.extend(items)
     return {
-        "info": {"description": f"built-in scenes, {split}", "version": GENERATOR_VERSION},
+        "info": {"description": f"built-in scenes, {split}", "version": f"{GENERATOR_VERSION}"},
         "licenses": [],
         "images": images,
         "annotations": annotations,
@@ -138,52 +128,25 @@ def _write_split(image_dir: Path, split: str, size: int, seed: int) -> dict:
     }
 
 
-def _write_json(file: Path, content: dict) -> None:
-    file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-
-
-def _annotation(item: SceneObject) -> dict:
-    import cv2
-
-    x, y, width, height = cv2.boundingRect(item.visible.view(np.uint8))
+def _split_record(split: str, coco: dict) -> dict:
+    """The split's entry in the manifest, with the keys of `project.data.manifest.SplitRecord`."""
+    counts = {}
+    for i, name in enumerate(SCENES_CLASSES, start=1):
+        items = [a for a in coco["annotations"] if a["category_id"] == i]
+        counts[name] = {
+            "annotations": len(items),
+            "crowds": sum(a["iscrowd"] for a in items),
+            "images": len({a["image_id"] for a in items}),
+        }
+    shown = {a["image_id"] for a in coco["annotations"]}
     return {
-        "category_id": SCENES_CLASSES.index(item.name) + 1,
-        "bbox": [x, y, width, height],
-        "area": int(item.visible.sum()),
-        "segmentation": _segmentation(item),
-        "iscrowd": int(item.crowd),
-        "occlusion": round(item.occlusion, 4),
+        "images": f"images/{split}",
+        "annotations": f"annotations/{split}.json",
+        "num_images": len(coco["images"]),
+        "num_negatives": len(coco["images"]) - len(shown),
+        "class_counts": counts,
     }
 
 
-def _segmentation(item: SceneObject) -> list[list[float]] | dict:
-    """Polygons where they tell the visible mask well; run lengths for crowds, holes and crumbs."""
-    from pycocotools import mask as coco_mask
-
-    rle = coco_mask.encode(np.asfortranarray(item.visible.view(np.uint8)))
-    polygons = None if item.crowd else _polygons(item.visible)
-    if polygons:
-        drawn = coco_mask.merge(coco_mask.frPyObjects(polygons, *item.visible.shape))
-        if coco_mask.iou([drawn], [rle], [False])[0, 0] >= _MIN_POLYGON_IOU:
-            return polygons
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode("utf-8")}
-
-
-def _polygons(mask: np.ndarray) -> list[list[float]] | None:
-    """Outlines of ``mask`` in picture coordinates; None where it has a hole.
-
-    Outlines run along the pixels' borders: OpenCV traces the centres of border pixels, so they are
-    traced on a mask of four times the size, where the difference is an eighth of a pixel.
-    """
-    import cv2
-
-    fine = cv2.resize(mask.view(np.uint8), None, fx=4, fy=4, interpolation=cv2.INTER_NEAREST)
-    outlines, tree = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if (tree[0, :, 3] >= 0).any():
-        return None
-    polygons = []
-    for outline in outlines:
-        points = cv2.approxPolyDP(outline, 2.2, closed=True)[:, 0]
-        if len(points) >= 3:
-            polygons.append(((points + 0.5) / 4).round(2).ravel().tolist())
-    return polygons
+def _write_json(file: Path, content: dict) -> None:
+    file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -69,6 +69,8 @@ class Pen:
         scale: picture pixels per object unit.
         angle: turn about the foot point, radians.
         flip: mirror left and right.
+
+    ``origin`` is where the units' zero lies; it can be moved while painting.
     """
 
     def __init__(
@@ -90,10 +92,12 @@ class Pen:
         columns, rows = (high - low) * FINE
         self._labels = np.zeros((rows, columns), np.uint8)
         self._colours: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(3), np.zeros(3))]
-        self.scale = scale
+        self.origin: Point = (0.0, 0.0)
+        self._unit = scale * FINE
 
     def part(self, colour: np.ndarray, second: np.ndarray | None = None) -> int:
         """Label of a new part; ``second`` is the colour of the object's pattern on it."""
+        assert len(self._colours) < _PATTERNED, "too many parts for 8-bit labels"
         self._colours.append((colour, colour if second is None else second))
         return len(self._colours) - 1
 
@@ -103,13 +107,9 @@ class Pen:
 
         cv2.fillPoly(self._labels, [self._to_canvas(points)], label)
 
-    def blob(self, centre: Point, radii: Point, label: int, angle: float = 0.0) -> None:
-        """Fill an ellipse turned by ``angle`` radians."""
-        ring = _RING * radii
-        if angle:
-            cos, sin = np.cos(angle), np.sin(angle)
-            ring = ring @ np.array([[cos, sin], [-sin, cos]])
-        self.fill(ring + centre, label)
+    def blob(self, centre: Point, radii: Point, label: int) -> None:
+        """Fill an upright ellipse."""
+        self.fill(_RING * radii + centre, label)
 
     def limb(self, joints: Sequence[Point], radii: Sequence[float], label: int) -> None:
         """Fill a rounded, tapering tube through ``joints``, with a radius at each of them."""
@@ -141,9 +141,8 @@ class Pen:
         seams = _seams(labels)
         table = np.array(self._colours, np.float32).clip(0, 255).astype(np.uint8)
         if (table[:, 0] != table[:, 1]).any():
-            np.add(
-                labels, _PATTERNED, out=labels, where=_pattern(rng, labels.shape, self.scale * FINE)
-            )
+            marked = _pattern(rng, labels.shape, self._unit)
+            np.add(labels, _PATTERNED, out=labels, where=marked)
         colour = _look_up(table, labels)
         colour[seams] //= 2
         size = (labels.shape[1] // FINE, labels.shape[0] // FINE)
@@ -156,7 +155,8 @@ class Pen:
         return Sprite(np.minimum(colour, 255 * alpha[..., None]), alpha, self.foot)
 
     def _to_canvas(self, points: Sequence[Point] | np.ndarray) -> np.ndarray:
-        return np.rint(np.asarray(points) @ self._matrix.T + self._shift).astype(np.int32)
+        moved = np.asarray(points) + self.origin
+        return np.rint(moved @ self._matrix.T + self._shift).astype(np.int32)
 
     def _cropped(self) -> np.ndarray:
         """The painted part of the canvas with its border; moves ``foot`` along."""
@@ -187,7 +187,7 @@ def _seams(labels: np.ndarray) -> np.ndarray:
 
 
 def _pattern(rng: np.random.Generator, size: tuple[int, int], unit: float) -> np.ndarray:
-    """Where the second colour shows: stripes, checks, dots, blotches or nowhere; bool of ``size``."""
+    """Where the second colour shows: stripes, checks, dots, blotches or nowhere; bool (h, w)."""
     kind = rng.integers(6)
     pitch = unit * rng.uniform(0.05, 0.12)
     turn = rng.uniform(0, np.pi)

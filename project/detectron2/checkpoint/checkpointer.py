@@ -1,4 +1,4 @@
-"""Checkpoints that load safely and are never half written (``detectron2.checkpoint.Checkpointer``)."""
+"""Checkpoints that load safely and are never half written (``detectron2.checkpoint``)."""
 
 from __future__ import annotations
 

@@ -111,11 +111,8 @@ class DetectionCheckpointer(Checkpointer):
         """Sets ``matching_heuristics`` where the kind of file has its own names for layers."""
         content = super()._understand(content, file)
         if file.endswith(".pkl"):
-            return (
-                content
-                if "model" in content and "__author__" in content
-                else _caffe2(content, file)
-            )
+            is_ours = "model" in content and "__author__" in content
+            return content if is_ours else _caffe2(content, file)
         if file.endswith(".pyth"):
             return _pycls(content, file)
         return content if "model" in content else {"model": content}
@@ -126,11 +123,10 @@ class DetectionCheckpointer(Checkpointer):
             caffe2 = checkpoint.get("__author__") == "Caffe2"
             checkpoint["model"] = match_by_suffix(state, self.model.state_dict(), caffe2=caffe2)
         found = super()._load_model(checkpoint)
-        unexpected = found.unexpected_keys
-        anchors = fnmatch.filter(unexpected, _NEVER_UNEXPECTED)
+        anchors = fnmatch.filter(found.unexpected_keys, _NEVER_UNEXPECTED)
         return found._replace(
             missing_keys=[key for key in found.missing_keys if key not in _NEVER_MISSING],
-            unexpected_keys=[key for key in unexpected if key not in anchors],
+            unexpected_keys=[key for key in found.unexpected_keys if key not in anchors],
         )
 
 

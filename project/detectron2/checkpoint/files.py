@@ -1,8 +1,8 @@
 """Checkpoint files: read as data, written whole or not at all.
 
-Follows the file half of ``detectron2.checkpoint.detection_checkpoint`` and of fvcore's checkpointer.
-Better: nothing in a file is run, NumPy values load and are saved as numbers and tensors, a file that
-is no checkpoint is told in one line, and a crash while saving never leaves half a file.
+The file half of ``detectron2.checkpoint`` and of fvcore's checkpointer. Better: nothing in a file
+is run, NumPy values load and are saved as numbers and tensors, a file that is no checkpoint is told
+in one line, and a crash while saving never leaves half a file.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def _why_unreadable(path: str, error: Exception) -> str:
             f"{path} asks for {refused[1]}, which is code and not data; a checkpoint may hold "
             f"tensors, NumPy arrays, numbers, text and containers of them"
         )
-    detail = str(error).strip().split("\n")[0][:200]
+    # torch wraps its own reason in advice to load without safety; only the reason is told.
+    detail = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0][:200]
     return f"{path} is no checkpoint, or a damaged one ({type(error).__name__}: {detail})"
 
 
@@ -87,9 +88,8 @@ def plain_data(value: Any, where: str = "checkpoint") -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().as_subclass(torch.Tensor)
     if isinstance(value, np.ndarray):
-        return (
-            to_tensor(value) if value.dtype.kind in _NUMBERS else plain_data(value.tolist(), where)
-        )
+        is_text = value.dtype.kind not in _NUMBERS
+        return plain_data(value.tolist(), where) if is_text else to_tensor(value)
     for kind in (int, float, complex, str, bytes):  # np.float64, enumerations, other subclasses
         if isinstance(value, kind):
             return kind(value)
@@ -110,7 +110,8 @@ def plain_data(value: Any, where: str = "checkpoint") -> Any:
 
 def _plain_mapping(value: Mapping, where: str) -> dict:
     items = {plain_data(k, f"{where} key"): plain_data(v, f"{where}.{k}") for k, v in value.items()}
-    if (metadata := getattr(value, "_metadata", None)) is None:
+    metadata = getattr(value, "_metadata", None)
+    if not isinstance(metadata, Mapping):
         return items
     # Versions of the modules of a state dict: modules convert older ones when they load them.
     state = OrderedDict(items)

@@ -1,8 +1,8 @@
 """Runs config files written in Python, with imports relative to where the files lie.
 
 Follows the import rules of ``detectron2.config.lazy``. Better than upstream: the import function of
-the interpreter is never replaced. Each config file runs with its own built-ins, so nothing has to be
-undone after an error, and other code and other threads don't notice. Circular imports are told.
+the interpreter is never replaced. Each config file runs with its own built-ins, so nothing has to
+be undone after an error, and other code and other threads don't notice. Circles are told.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes configs: YAML that loads back, and code that people read.
 
 Follows ``save`` and ``to_py`` of ``detectron2.config.lazy``. Better than upstream: configs that
-can't be deep-copied are saved, a target that no name leads back to is noticed, and ``to_py`` accepts
+can't be deep-copied are saved, a target that no name leads back to is noticed, and ``to_py`` takes
 targets that are strings.
 """
 

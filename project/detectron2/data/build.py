@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
-from ..utils.comm import get_world_size
+from ..utils import comm
 from ..utils.env import seed_all_rng
 from .common import AspectRatioGroupedDataset, DatasetFromList, MapDataset, ToIterableDataset
 from .dataset_dicts import get_detection_dataset_dicts
@@ -208,7 +208,7 @@ def _batch_size_per_process(total: int | None, per_process: int | None) -> int:
                 f"single_gpu_batch_size={per_process}, not both"
             )
         return per_process
-    world_size = get_world_size()
+    world_size = comm.get_world_size()
     assert (total or 0) > 0, f"total_batch_size={total} must be positive"
     assert total % world_size == 0, (
         f"total_batch_size={total} must be divisible by the {world_size} processes"

@@ -54,7 +54,7 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
 def _decoded_by_opencv(image, data: bytes) -> np.ndarray | None:
     """BGR pixels of a complete JPEG in colour or grey, else None.
 
-    Pillow raises for files that are cut off, where OpenCV would fill the image with grey.
+    Pillow raises for files that are cut off, where OpenCV 4 would fill the image with grey.
     """
     complete = data.rstrip(b"\0").endswith(b"\xff\xd9")
     if image.format != "JPEG" or image.mode not in ("RGB", "L") or not complete:

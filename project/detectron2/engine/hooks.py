@@ -15,14 +15,14 @@ import logging
 import math
 import operator
 import os
+import pickle
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from fvcore.common.checkpoint import Checkpointer
-from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
+from fvcore.common import checkpoint as fvcore_checkpoint
 from fvcore.common.param_scheduler import ParamScheduler
 from torch.optim.lr_scheduler import LRScheduler as _TorchScheduler
 
@@ -124,7 +124,7 @@ class PeriodicWriter(HookBase):
             writer.close()
 
 
-class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):
+class PeriodicCheckpointer(fvcore_checkpoint.PeriodicCheckpointer, HookBase):
     """fvcore's PeriodicCheckpointer as a hook: ``model_0000099.pth``, ..., ``model_final.pth``."""
 
     def before_train(self) -> None:
@@ -248,7 +248,7 @@ class BestCheckpointer(HookBase):
     def __init__(
         self,
         eval_period: int,
-        checkpointer: Checkpointer,
+        checkpointer: fvcore_checkpoint.Checkpointer,
         val_metric: str,
         mode: Literal["max", "min"] = "max",
         file_prefix: str = "model_best",
@@ -265,10 +265,18 @@ class BestCheckpointer(HookBase):
     def before_train(self) -> None:
         path = os.path.join(self._checkpointer.save_dir, f"{self._file_prefix}.pth")
         if self.trainer.start_iter > 0 and os.path.isfile(path):
-            # Mapped, not read: only the two numbers are wanted.
+            self._best = self._best_of(path)
+
+    def _best_of(self, path: str) -> tuple[float, int] | None:
+        """Value and iteration in a file that this hook saved; None if it can't be told."""
+        try:  # mapped, not read: the weights aren't wanted
             saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            if saved.get("val_metric") == self._metric:
-                self._best = (saved["best_metric"], saved["iteration"])
+        except (pickle.UnpicklingError, RuntimeError):
+            saved = {}
+        if saved.get("val_metric") == self._metric:
+            return saved["best_metric"], saved["iteration"]
+        logger.warning("%s doesn't tell its %r: the next value counts as best", path, self._metric)
+        return None
 
     def _compare(self) -> None:
         latest = self.trainer.storage.latest().get(self._metric)
@@ -364,7 +372,7 @@ def _number(name: str, value: Any) -> float:
 
 
 @contextlib.contextmanager
-def _untagged(checkpointer: Checkpointer) -> Iterator[None]:
+def _untagged(checkpointer: fvcore_checkpoint.Checkpointer) -> Iterator[None]:
     """Saves inside leave ``last_checkpoint`` as it is."""
     checkpointer.tag_last_checkpoint = lambda basename: None
     try:

@@ -82,8 +82,8 @@ class TrainerBase:
         ``after_train`` is called in any case; an exception of the loop is logged and raised on.
         """
         logger.info("Training from iteration %d to %d", start_iter, max_iter)
-        self.iter = self.start_iter = start_iter
-        self.max_iter = max_iter
+        self.start_iter, self.max_iter = start_iter, max_iter
+        self.iter = start_iter
         with EventStorage(start_iter) as self.storage:
             try:
                 self.before_train()
@@ -136,7 +136,7 @@ class TrainerBase:
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """``{"iteration": int, "hooks": {class name: state}}``, without hooks that have no state."""
+        """``{"iteration": int, "hooks": {class name: state}}``; only hooks that have state."""
         states = {name: hook.state_dict() for name, hook in self._hook_by_class().items()}
         return {
             "iteration": self.iter,

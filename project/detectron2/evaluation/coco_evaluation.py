@@ -1,7 +1,7 @@
 """COCO average precision; follows ``detectron2.evaluation.coco_evaluation``.
 
-Better: survives ground truth that breaks pycocotools (see `coco_ground_truth.repair`), masks are
-transposed on their device and encoded many at a time, and nothing is printed or warned.
+Better: survives ground truth that breaks pycocotools (see `coco_ground_truth.repair`), encodes
+masks several times faster (see `rle`), and prints and warns nothing.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..structures import BoxMode
@@ -23,12 +22,11 @@ from ..utils.logger import create_small_table
 from .coco_ground_truth import (
     coco_index,
     load_ground_truth,
-    quiet_pycocotools,
-    to_coco_dataset,
     with_masks_only,
 )
 from .coco_scores import METRICS, evaluate_task, proposal_recall, summarize
 from .evaluator import DatasetEvaluator
+from .rle import encode_masks
 
 __all__ = ["COCOEvaluator"]
 
@@ -90,21 +88,16 @@ class COCOEvaluator(DatasetEvaluator):
         self.reset()
 
     def _convert(self, dataset_name: str, allow_cached: bool) -> str:
-        from ..data.catalog import DatasetCatalog
+        from ..data.datasets import convert_to_coco_json
 
         if self._output_dir is None:
             raise ValueError(
                 f"dataset {dataset_name!r} has no json_file in its metadata: COCOEvaluator needs "
                 "an output_dir, where it writes one"
             )
-        path = os.path.join(self._output_dir, f"{dataset_name}_coco_format.json")
-        if comm.is_main_process() and not (allow_cached and PathManager.isfile(path)):
-            logger.info("Converting dataset %r to %s", dataset_name, path)
-            dataset = to_coco_dataset(DatasetCatalog.get(dataset_name), self._metadata)
-            PathManager.mkdirs(self._output_dir)
-            with PathManager.open(path + ".part", "w") as file:
-                json.dump(dataset, file)
-            os.replace(path + ".part", path)  # never a half-written file under the real name
+        path = self._file(f"{dataset_name}_coco_format.json")
+        if comm.is_main_process():
+            convert_to_coco_json(dataset_name, path, allow_cached=allow_cached)
         comm.synchronize()
         return path
 
@@ -192,13 +185,16 @@ class COCOEvaluator(DatasetEvaluator):
         return {task: self._judge_task(task, results, img_ids) for task in sorted(tasks)}
 
     def _with_dataset_categories(self, results: list[dict]) -> list[dict]:
-        """Results with the json's category ids instead of 0..K-1."""
-        to_contiguous: Mapping[int, int] = self._metadata.get(
-            "thing_dataset_id_to_contiguous_id", {}
-        )
-        if not to_contiguous:
-            return results
+        """Results with the json's category ids instead of 0..K-1.
+
+        The metadata tell how they belong together; those of a dataset that nobody loaded don't yet,
+        but loading would number the ascending ids.
+        """
+        to_contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id", {})
         to_dataset = {contiguous: original for original, contiguous in to_contiguous.items()}
+        if not to_dataset:
+            ids = sorted(category["id"] for category in self._dataset["categories"])
+            to_dataset = dict(enumerate(ids))
         predicted = {result["category_id"] for result in results}
         unknown = sorted(predicted - to_dataset.keys())
         known = f"the dataset has the classes 0..{len(to_dataset) - 1}"
@@ -247,24 +243,11 @@ def _to_results(instances, image_id) -> list[dict[str, Any]]:
         "score": instances.scores.tolist(),
     }
     if instances.has("pred_masks"):
-        columns["segmentation"] = encode_masks(instances.pred_masks)
+        masks = getattr(instances.pred_masks, "tensor", instances.pred_masks)  # or BitMasks
+        columns["segmentation"] = encode_masks(masks)
     if instances.has("pred_keypoints"):
         points = instances.pred_keypoints.detach().cpu().clone()
         points[:, :, :2] -= 0.5  # continuous coordinates to COCO's pixel indices
         columns["keypoints"] = points.flatten(1).tolist()
     rows = zip(*columns.values(), strict=True)
     return [{"image_id": image_id, **dict(zip(columns, row, strict=True))} for row in rows]
-
-
-def encode_masks(masks: torch.Tensor) -> list[dict[str, Any]]:
-    """RLE of each mask of a bool [N, H, W] tensor (or BitMasks), counts as text."""
-    from pycocotools import mask as coco_mask
-
-    masks = getattr(masks, "tensor", masks)
-    if len(masks) == 0:
-        return []
-    # RLE runs down the columns: transposed here, [H, W, N] in Fortran order is then no copy.
-    columns = masks.detach().transpose(1, 2).contiguous().to(torch.uint8).cpu().numpy()
-    with quiet_pycocotools():
-        rles = coco_mask.encode(np.transpose(columns, (2, 1, 0)))
-    return [{"size": list(rle["size"]), "counts": rle["counts"].decode("utf-8")} for rle in rles]

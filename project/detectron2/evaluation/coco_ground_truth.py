@@ -1,4 +1,4 @@
-"""COCO ground truth that pycocotools can evaluate: loading, repairing, conversion.
+"""COCO ground truth that pycocotools can evaluate: loading, repairing.
 
 Part of the implementation of `COCOEvaluator`.
 """
@@ -10,12 +10,10 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from ..structures import BoxMode
 from ..utils.file_io import PathManager
 
 logger = logging.getLogger(__name__)
@@ -125,61 +123,3 @@ def with_masks_only(dataset: dict) -> dict:
     left_out = len(annotations) - len(kept)
     logger.warning("%d annotations without a mask are left out of the task 'segm'", left_out)
     return {**dataset, "annotations": kept}
-
-
-def to_coco_dataset(records: Iterable[dict[str, Any]], metadata) -> dict:
-    """Registered dataset dicts in COCO's json form, with ids from 1.
-
-    Args:
-        records: dicts with ``image_id``, ``file_name``, ``height``, ``width`` and ``annotations``.
-        metadata: ``thing_classes``, and ``thing_dataset_id_to_contiguous_id`` if ids were mapped.
-    """
-    to_contiguous = metadata.get("thing_dataset_id_to_contiguous_id") or {}
-    to_dataset = {contiguous: original for original, contiguous in to_contiguous.items()}
-    categories = [
-        {"id": to_dataset.get(i, i), "name": name} for i, name in enumerate(metadata.thing_classes)
-    ]
-    images, annotations = [], []
-    for i, record in enumerate(records):
-        image_id = record.get("image_id", i)
-        size = (int(record["height"]), int(record["width"]))
-        name = str(record["file_name"])
-        images.append({"id": image_id, "file_name": name, "height": size[0], "width": size[1]})
-        for annotation in record.get("annotations", []):
-            converted = _to_coco_annotation(annotation, size)
-            category = annotation["category_id"]
-            converted["category_id"] = to_dataset.get(category, category)
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **converted})
-    return repair({"images": images, "annotations": annotations, "categories": categories})
-
-
-def _to_coco_annotation(annotation: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    box = [float(v) for v in annotation["bbox"]]
-    if len(box) == 5:  # rotated: its axis-aligned bound
-        box = BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYXY_ABS)
-        box = BoxMode.convert(box, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-    else:
-        box = BoxMode.convert(box, annotation["bbox_mode"], BoxMode.XYWH_ABS)
-    converted = {
-        "bbox": [round(float(v), 3) for v in box],
-        "iscrowd": int(annotation.get("iscrowd", 0)),
-    }
-    segmentation = annotation.get("segmentation")
-    if segmentation:
-        converted["segmentation"] = _plain(segmentation, size)
-    if "keypoints" in annotation:
-        points = np.asarray(annotation["keypoints"], dtype=np.float64).reshape(-1, 3)
-        points[:, :2] -= 0.5  # back from continuous coordinates to COCO's pixel indices
-        converted["keypoints"] = points.reshape(-1).tolist()
-        converted["num_keypoints"] = int((points[:, 2] > 0).sum())
-    return converted
-
-
-def _plain(segmentation: list | dict, size: tuple[int, int]) -> list | dict:
-    """Polygons as lists of numbers, RLE with counts as text: what json can hold."""
-    if isinstance(segmentation, dict):
-        rle = to_rle(segmentation, *size)
-        counts = rle["counts"]
-        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        return {"size": list(rle["size"]), "counts": text}
-    return [np.asarray(part, dtype=np.float64).reshape(-1).tolist() for part in segmentation]

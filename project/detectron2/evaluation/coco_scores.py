@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from ..structures import Boxes, BoxMode, pairwise_iou
 from .coco_ground_truth import coco_index, mask_areas, quiet_pycocotools
 
 logger = logging.getLogger(__name__)
@@ -134,8 +136,9 @@ def proposal_recall(
     """Average recall of class-agnostic proposals, percent: ``AR@100``, ``ARs@100``, ...
 
     Ground truth and proposals are matched one to one, the pair of highest IoU first; the recall is
-    averaged over the IoU thresholds 0.5, 0.55 ... 0.95. Crowds don't count. A size class holds the
-    annotations whose ``area`` is in its range, bounds (32² and 96² pixels) included.
+    averaged over the IoU thresholds 0.5, 0.55 ... 0.95. Crowds don't count, and neither do (as in
+    Detectron2) images without any proposal. A size class holds the annotations whose ``area`` is in
+    its range, bounds (32² and 96² pixels) included.
 
     Args:
         ground_truth: a ``COCO``.
@@ -143,7 +146,7 @@ def proposal_recall(
             and ``objectness_logits``).
         limits: numbers of best proposals per image.
     """
-    images = [_ious_with_proposals(ground_truth, prediction) for prediction in predictions]
+    images = [_ious_with_proposals(ground_truth, p) for p in predictions if len(p["proposals"])]
     thresholds = np.arange(0.5, 0.95 + 1e-5, 0.05, dtype=np.float32)
     recalls = {}
     for limit in limits:
@@ -153,18 +156,15 @@ def proposal_recall(
                 for ious, areas in images
             ]
             best = np.concatenate([np.zeros(0, dtype=np.float32), *best])
-            hits = best[None, :] >= thresholds[:, None]
-            recall = hits.mean(axis=1).mean() if best.size else float("nan")
-            recalls[f"AR{suffix}@{limit:d}"] = 100 * float(recall)
+            hits = (best[None, :] >= thresholds[:, None]).sum(axis=1)
+            # In float32, as Detectron2 does.
+            recall = torch.from_numpy(hits).float() / best.size
+            recalls[f"AR{suffix}@{limit:d}"] = 100 * recall.mean().item()
     return recalls
 
 
 def _ious_with_proposals(ground_truth, prediction: dict) -> tuple[np.ndarray, np.ndarray]:
     """IoU [annotations, proposals by falling score] (float32) and the annotations' areas."""
-    import torch
-
-    from ..structures import Boxes, BoxMode, pairwise_iou
-
     annotations = [
         annotation
         for annotation in ground_truth.imgToAnns[prediction["image_id"]]

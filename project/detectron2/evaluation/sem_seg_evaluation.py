@@ -19,8 +19,8 @@ import torch
 
 from ..utils import comm
 from ..utils.file_io import PathManager
-from .coco_ground_truth import quiet_pycocotools
 from .evaluator import DatasetEvaluator
+from .rle import encode_masks
 
 __all__ = ["SemSegEvaluator"]
 
@@ -117,21 +117,14 @@ class SemSegEvaluator(DatasetEvaluator):
 
     def _to_json(self, labels: np.ndarray, file_name: str) -> list[dict[str, Any]]:
         """One record with an RLE for each label of a map."""
-        from pycocotools import mask as coco_mask
-
         present = np.unique(labels)
-        masks = np.asfortranarray(labels[:, :, None] == present, dtype=np.uint8)
-        with quiet_pycocotools():
-            rles = coco_mask.encode(masks)
+        rles = encode_masks(torch.from_numpy(labels == present[:, None, None]))
         records = []
         for label, rle in zip(present.tolist(), rles, strict=True):
             if self._to_dataset_id:
                 assert label in self._to_dataset_id, f"label {label} has no dataset id"
                 label = self._to_dataset_id[label]
-            segmentation = {"size": list(rle["size"]), "counts": rle["counts"].decode("utf-8")}
-            records.append(
-                {"file_name": file_name, "category_id": label, "segmentation": segmentation}
-            )
+            records.append({"file_name": file_name, "category_id": label, "segmentation": rle})
         return records
 
     def evaluate(self) -> dict[str, dict[str, float]]:

@@ -50,47 +50,49 @@ def paste_masks_in_image(
 
 
 def _paste_whole(canvas, masks, boxes, threshold: float) -> None:
-    rows, columns = _sampling_weights(canvas, masks.shape[1], boxes)
+    start, end = (v[:, :, None] for v in boxes.view(-1, 2, 2).unbind(1))  # (N, 2, 1), x and y
+    weights = []
+    for axis, length in enumerate((canvas.shape[2], canvas.shape[1])):
+        pixels = torch.arange(length, device=canvas.device)
+        first, stop = _window(start[:, axis], end[:, axis], length)
+        near = (pixels >= first) & (pixels < stop)
+        hat = _hat(pixels, masks.shape[1], start[:, axis], end[:, axis])
+        weights.append(torch.where(near[:, :, None], hat, 0.0))
+    columns, rows = weights
     canvas.copy_(_finish(rows @ masks @ columns.transpose(1, 2), threshold))
 
 
 def _paste_windows(canvas, masks, boxes, threshold: float) -> None:
-    rows, columns = _sampling_weights(canvas, masks.shape[1], boxes)
-    limits = boxes.new_tensor([canvas.shape[2], canvas.shape[1]])
-    start = _window_start(boxes[:, :2]).clamp(min=0)
-    end = torch.minimum(_window_end(boxes[:, 2:]), limits)
-    windows = torch.cat([start, end], dim=1).nan_to_num(0).long().tolist()
-    for i, (x0, y0, x1, y1) in enumerate(windows):
-        if x0 < x1 and y0 < y1:
-            values = rows[i, y0:y1] @ masks[i] @ columns[i, x0:x1].T
-            canvas[i, y0:y1, x0:x1] = _finish(values, threshold)
+    height, width, size = *canvas.shape[1:], masks.shape[1]
+    x_windows = torch.stack(_window(boxes[:, 0], boxes[:, 2], width), dim=1).long().tolist()
+    y_windows = torch.stack(_window(boxes[:, 1], boxes[:, 3], height), dim=1).long().tolist()
+    for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        x_window, y_window = slice(*x_windows[i]), slice(*y_windows[i])
+        columns = _hat(torch.arange(x_window.start, x_window.stop), size, x0, x1)
+        rows = _hat(torch.arange(y_window.start, y_window.stop), size, y0, y1)
+        canvas[i, y_window, x_window] = _finish(rows @ masks[i] @ columns.T, threshold)
 
 
-def _sampling_weights(canvas, size: int, boxes) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, height, M) and (N, width, M) bilinear weights of mask rows and columns."""
-    x0, y0, x1, y1 = boxes.unbind(1)
-    return _hat(canvas.shape[1], size, y0, y1), _hat(canvas.shape[2], size, x0, x1)
+def _window(start: torch.Tensor, end: torch.Tensor, length: int):
+    """First pixel that a mask may reach along an axis, and the one past the last.
+
+    A mask fades out beyond its box; what is further than a pixel away is cut off, as upstream. No
+    pixel for a box without extent.
+    """
+    first = (start.floor() - 1).clamp(0, length)
+    stop = torch.minimum((end.ceil() + 1).clamp(min=0), torch.full_like(end, length))
+    return first, torch.where(end > start, torch.maximum(first, stop), first)
 
 
-def _hat(length: int, size: int, start, end) -> torch.Tensor:
-    """Pixel j looks at mask coordinate m = (j + 0.5 - start) / side * M - 0.5; the weight of mask
-    pixel k is max(0, 1 - |m - k|)."""
-    pixels = torch.arange(length, device=start.device)
-    start, end = start[:, None], end[:, None]
+def _hat(pixels: torch.Tensor, size: int, start, end) -> torch.Tensor:
+    """(..., pixels, M) bilinear weights of the mask's rows or columns at pixel centres.
+
+    Pixel j looks at mask coordinate m = (j + 0.5 - start) / (end - start) * M - 0.5, and the weight
+    of mask pixel k is max(0, 1 - |m - k|).
+    """
     place = (pixels + 0.5 - start) / (end - start) * size - 0.5
-    cells = torch.arange(size, device=start.device)
-    weights = (1 - (place[:, :, None] - cells).abs_()).clamp_(min=0)
-    near = (pixels >= _window_start(start)) & (pixels < _window_end(end)) & (end > start)
-    return torch.where(near[:, :, None], weights, 0.0)
-
-
-def _window_start(low: torch.Tensor) -> torch.Tensor:
-    """A mask fades out beyond its box; what is further than a pixel is cut off, as upstream."""
-    return low.floor() - 1
-
-
-def _window_end(high: torch.Tensor) -> torch.Tensor:
-    return high.ceil() + 1
+    cells = torch.arange(size, device=pixels.device)
+    return (1 - (place[..., None] - cells).abs_()).clamp_(min=0)
 
 
 def _finish(values: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -134,10 +134,11 @@ def crop_masks(masks: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Ten
     (height, width), out = masks.shape[1:], torch.zeros(len(masks), size, size)
     rows = _merge_samples(y0, y1, torch.full((len(masks),), height), size, 0, True)
     columns = _merge_samples(x0, x1, torch.full((len(masks),), width), size, 0, True)
-    for i, mask in enumerate(masks):
-        (top, by_row), (left, by_column) = rows.matrix(i), columns.matrix(i)
-        window = mask[top : top + by_row.shape[1], left : left + by_column.shape[1]]
-        out[i] = by_row @ window.float() @ by_column.T
+    with torch.autocast("cpu", enabled=False):  # a half is rounded to 8 bits in bfloat16
+        for i, mask in enumerate(masks):
+            (top, by_row), (left, by_column) = rows.matrix(i), columns.matrix(i)
+            window = mask[top : top + by_row.shape[1], left : left + by_column.shape[1]]
+            out[i] = by_row @ window.float() @ by_column.T
     return out
 
 

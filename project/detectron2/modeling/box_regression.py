@@ -79,7 +79,7 @@ def masked_box_loss(
 
     Unused rows cost and contribute nothing, whatever boxes they hold.
     """
-    unit = src_boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    unit = (torch.arange(4, device=used.device) >= 2).to(src_boxes.dtype)  # made on the device
     src_boxes = torch.where(used[..., None], src_boxes, unit)
     target_boxes = torch.where(used[..., None], target_boxes, unit)
     deltas = deltas.float()

@@ -6,6 +6,8 @@ are told instead of giving odd rates or a division by zero.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fvcore.common.param_scheduler import ParamScheduler
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -35,7 +37,7 @@ class WarmupParamScheduler(ParamScheduler):
         scheduler: ParamScheduler,
         warmup_factor: float,
         warmup_length: float,
-        warmup_method: str = "linear",
+        warmup_method: Literal["linear", "constant"] = "linear",
         rescale_interval: bool = False,
     ):
         if warmup_method not in ("linear", "constant"):

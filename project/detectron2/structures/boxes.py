@@ -198,7 +198,8 @@ def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
 def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
     """(N, M) intersection over union, 0 where two boxes don't overlap (empty ones included)."""
     inter = pairwise_intersection(boxes1, boxes2)
-    return _over_union(inter, boxes1.area()[:, None], boxes2.area()[None])
+    union = boxes1.area()[:, None] + boxes2.area() - inter
+    return torch.where(inter > 0, inter / union, 0.0)
 
 
 def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
@@ -210,12 +211,14 @@ def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
 def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> torch.Tensor:
     """(N,) intersection over union of box n of the first with box n of the second.
 
+    NaN for two empty boxes, as upstream.
+
     Raises:
         AssertionError: if there aren't equally many.
     """
     assert len(boxes1) == len(boxes2), f"{len(boxes1)} boxes can't match {len(boxes2)} one by one"
     inter = _overlap(boxes1.tensor, boxes2.tensor)
-    return _over_union(inter, boxes1.area(), boxes2.area())
+    return inter / (boxes1.area() + boxes2.area() - inter)
 
 
 def pairwise_point_box_distance(points: torch.Tensor, boxes: Boxes) -> torch.Tensor:
@@ -229,7 +232,3 @@ def _overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     width = torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0])
     height = torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])
     return width.clamp(min=0) * height.clamp(min=0)
-
-
-def _over_union(inter: torch.Tensor, area1: torch.Tensor, area2: torch.Tensor) -> torch.Tensor:
-    return torch.where(inter > 0, inter / (area1 + area2 - inter), 0.0)

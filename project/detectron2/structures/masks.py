@@ -15,21 +15,19 @@ import torch
 from ..layers.mask_ops import paste_masks_in_image
 from ..layers.roi_align import crop_masks
 from .boxes import Boxes
-from .polygon_fill import fill_polygons
+from .polygon_fill import fill_polygon, fill_polygons
 
 
 def polygons_to_bitmask(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """(height, width) bool: the union of the polygons, filled by COCO's rule (pycocotools).
+    """(height, width) bool: the union of the polygons, filled by COCO's rule.
 
     Args:
         polygons: parts ``[x0, y0, x1, y1, ...]`` in pixels; none gives an empty mask.
     """
-    from pycocotools import mask as coco_mask
-
-    if len(polygons) == 0:
-        return np.zeros((height, width), bool)
-    parts = coco_mask.frPyObjects([np.asarray(p, np.float64) for p in polygons], height, width)
-    return coco_mask.decode(coco_mask.merge(parts)).astype(bool)
+    mask = np.zeros((height, width), bool)
+    for part in polygons:
+        mask |= fill_polygon(np.asarray(part, np.float64).reshape(-1, 2), height, width)
+    return mask
 
 
 class PolygonMasks:

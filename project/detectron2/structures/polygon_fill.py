@@ -1,4 +1,4 @@
-"""Many polygons filled at once on small grids, to the pixel as pycocotools fills them.
+"""Polygons filled to the pixel as pycocotools fills them, many at once where grids are small.
 
 pycocotools (`rleFrPoly` in its maskApi.c) rounds vertices to a five times finer grid, walks each
 edge there in steps of one, and notes where the walk steps across the centre line of a column. Below
@@ -21,17 +21,30 @@ def fill_polygons(vertices: np.ndarray, counts: np.ndarray, size: int) -> np.nda
         vertices: (V, 2) float64 corners (x, y) in pixels of the grid, polygon after polygon.
         counts: (P,) number of corners of each polygon, 3 or more.
     """
-    polygon, start, end = _edges(vertices, counts)
-    edge, column, row = _crossings(start, end, size)
-    # Columns stand one after another, so a crossing below the last row opens the next column; the
-    # last column of a polygon has none.
-    place = column * size + row
-    kept = place < size * size
-    cell = polygon[edge[kept]] * (size * size) + place[kept]
-    flips = np.bincount(cell, minlength=len(counts) * size * size).astype(np.uint8)
+    polygon, place = _flips(vertices, counts, size, size)
+    cells = size * size
+    flips = np.bincount(polygon * cells + place, minlength=len(counts) * cells).astype(np.uint8)
     # Only the parity counts, so sums modulo 256 will do.
-    inside = np.cumsum(flips.reshape(len(counts), size * size), axis=1, dtype=np.uint8) & 1
+    inside = np.cumsum(flips.reshape(len(counts), cells), axis=1, dtype=np.uint8) & 1
     return inside.reshape(-1, size, size).transpose(0, 2, 1).astype(bool)
+
+
+def fill_polygon(vertices: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(height, width) bool mask of one closed polygon with corners ``vertices`` (V, 2) float64."""
+    _, place = _flips(vertices, np.array([len(vertices)]), height, width)
+    runs = np.diff(np.sort(place), prepend=0, append=height * width)
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return inside.reshape(width, height).T
+
+
+def _flips(vertices: np.ndarray, counts: np.ndarray, height: int, width: int):
+    """Polygon and place of each flip; columns of a mask stand one after another in memory."""
+    polygon, start, end = _edges(vertices, counts)
+    edge, column, row = _crossings(start, end, height, width)
+    # A crossing below the last row opens the next column; the last column has none.
+    place = column * height + row
+    kept = place < height * width
+    return polygon[edge[kept]], place[kept]
 
 
 def _edges(vertices: np.ndarray, counts: np.ndarray):
@@ -43,19 +56,19 @@ def _edges(vertices: np.ndarray, counts: np.ndarray):
     return np.repeat(np.arange(len(counts)), counts), fine, fine[follower]
 
 
-def _crossings(start: np.ndarray, end: np.ndarray, size: int):
+def _crossings(start: np.ndarray, end: np.ndarray, height: int, width: int):
     """Edge, column and first row below of each step across the centre line of a column.
 
     The line of column c lies between the fine abscissas 5c + 2 and 5c + 3.
     """
     low, high = np.minimum(start[:, 0], end[:, 0]), np.maximum(start[:, 0], end[:, 0])
-    first = np.clip(np.ceil((low - 2) / _FINE), 0, size).astype(np.int64)
-    stop = np.clip(np.floor((high - 3) / _FINE) + 1, 0, size).astype(np.int64)
+    first = np.clip(np.ceil((low - 2) / _FINE), 0, width).astype(np.int64)
+    stop = np.clip(np.floor((high - 3) / _FINE) + 1, 0, width).astype(np.int64)
     number = np.maximum(stop - first, 0)
     edge = np.repeat(np.arange(len(start)), number)
     column = np.arange(len(edge)) - np.repeat(np.cumsum(number) - number - first, number)
     ordinate = _step_ordinate(start[edge], end[edge], column * _FINE + 2.0)
-    row = np.ceil(np.clip((ordinate + 0.5) / _FINE - 0.5, 0, size))
+    row = np.ceil(np.clip((ordinate + 0.5) / _FINE - 0.5, 0, height))
     return edge, column, row.astype(np.int64)
 
 

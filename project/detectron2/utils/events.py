@@ -118,9 +118,11 @@ class EventStorage:
         known = self._hints.setdefault(name, smoothing_hint)
         assert known == smoothing_hint, f"{name!r} was stored with smoothing_hint={known} before"
         when = self.iter if cur_iter is None else cur_iter
+        if isinstance(value, torch.Tensor):
+            value = value.detach()
         if isinstance(value, torch.Tensor) and value.device.type != "cpu":
             # A copy: the caller may go on to change the tensor in place.
-            value = value.detach().reshape(()).clone()
+            value = value.reshape(()).clone()
         else:
             value = float(value)
             if not self._waiting:

@@ -9,18 +9,17 @@ Matplotlib only supplies colour names and its bundled font.
 from __future__ import annotations
 
 import colorsys
-import functools
 from collections.abc import Iterator, Sequence
 from enum import Enum, unique
-from pathlib import Path
 
 import numpy as np
 
 from ..structures import BoxMode
+from .vis_image import VisImage
+from .vis_masks import bitmap_of, mask_box, mask_list, outlines, to_numpy
 
 __all__ = ["ColorMode", "VisImage", "Visualizer"]
 
-_SUBPIXEL_BITS = 4  # OpenCV takes fixed-point coordinates: 1/16 pixel
 _KEYPOINT_THRESHOLD = 0.05
 
 
@@ -31,119 +30,6 @@ class ColorMode(Enum):
     IMAGE = 0  # another colour for each instance
     SEGMENTATION = 1  # colours of `metadata.thing_colors`, slightly varied
     IMAGE_BW = 2  # as IMAGE, with everything outside the masks in grey
-
-
-class VisImage:
-    """A picture being drawn on, ``scale`` times the size of ``img`` (uint8 RGB ``[H, W, 3]``).
-
-    The ``add_*`` methods take coordinates of the original image, where pixel i covers [i, i+1),
-    and colours as three numbers in 0..1.
-    """
-
-    def __init__(self, img: np.ndarray, scale: float = 1.0) -> None:
-        import cv2
-
-        self.scale = scale
-        self.height, self.width = img.shape[:2]
-        # The 0.01 keeps e.g. 10 * 0.3 from losing its last pixel.
-        size = int(self.width * scale + 0.01), int(self.height * scale + 0.01)
-        self._pixels = np.clip(img, 0, 255).astype(np.uint8)
-        if size != (self.width, self.height):
-            smaller = size[0] < self.width
-            method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-            self._pixels = cv2.resize(self._pixels, size, interpolation=method)
-
-    def get_image(self) -> np.ndarray:
-        """The picture so far: uint8 RGB ``[H * scale, W * scale, 3]``."""
-        return self._pixels.copy()
-
-    def save(self, filepath: str) -> None:
-        """Write the picture; the file's ending chooses the format."""
-        from PIL import Image
-
-        Image.fromarray(self._pixels).save(filepath)
-
-    def add_coverage(self, coverage: np.ndarray, corner: tuple[int, int], color, alpha: float):
-        """Blend ``color`` in by ``alpha`` times ``coverage`` (uint8 ``[h, w]``, 255 = all of it).
-
-        ``corner`` is (x, y) of the map's first pixel in the drawn picture; what sticks out of the
-        picture is cut off.
-        """
-        height, width = self._pixels.shape[:2]
-        x, y = corner
-        x0, y0 = max(x, 0), max(y, 0)
-        x1, y1 = min(x + coverage.shape[1], width), min(y + coverage.shape[0], height)
-        if x0 >= x1 or y0 >= y1:
-            return
-        window = self._pixels[y0:y1, x0:x1]
-        share = coverage[y0 - y : y1 - y, x0 - x : x1 - x, None] * (alpha / 255)
-        window[...] = np.rint(window + share * (255 * np.asarray(color) - window))
-
-    def add_mask(self, mask: np.ndarray, color, alpha: float) -> None:
-        """Blend ``color`` into the pixels where ``mask`` (bool ``[H, W]``) is set."""
-        import cv2
-
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
-            return
-        if self.scale == 1:
-            x0, y0 = int(columns[0]), int(rows[0])
-            crop = mask[y0 : rows[-1] + 1, x0 : columns[-1] + 1]
-            self.add_coverage(crop.astype(np.uint8) * 255, (x0, y0), color, alpha)
-            return
-        size = self._pixels.shape[1::-1]
-        resized = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_LINEAR)
-        self.add_coverage(np.where(resized >= 128, np.uint8(255), np.uint8(0)), (0, 0), color, alpha)
-
-    def add_fill(self, rings: Sequence[np.ndarray], color, alpha: float) -> None:
-        """Fill closed ``rings`` (each ``[n, 2]``); a ring inside another one is a hole."""
-        import cv2
-
-        coverage, corner, fixed = self._window(rings, margin=2)
-        cv2.fillPoly(coverage, fixed, 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
-        self.add_coverage(coverage, corner, color, alpha)
-
-    def add_stroke(self, lines: Sequence[np.ndarray], closed: bool, width: float, color, alpha):
-        """Draw ``lines`` (each ``[n, 2]``) of ``width`` original pixels, at least one drawn one."""
-        import cv2
-
-        thickness = max(1, round(width * self.scale))
-        coverage, corner, fixed = self._window(lines, margin=thickness + 2)
-        cv2.polylines(coverage, fixed, closed, 255, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-        self.add_coverage(coverage, corner, color, alpha)
-
-    def _window(self, lines, margin: int):
-        """An empty coverage map around ``lines``, its corner, and the lines in fixed point."""
-        # OpenCV's coordinate 0 is the centre of the first pixel, ours is its left edge. Far-away
-        # points would make a huge map, so they are pulled in to just outside of the picture.
-        height, width = self._pixels.shape[:2]
-        limit = np.array([width, height]) + 2.0 * margin
-        lines = [np.clip(np.asarray(p) * self.scale - 0.5, -2.0 * margin, limit) for p in lines]
-        points = np.concatenate(lines)
-        low = np.floor(points.min(0)).astype(int) - margin
-        size = np.ceil(points.max(0)).astype(int) + margin + 1 - low
-        fixed = [np.rint((p - low) * 2**_SUBPIXEL_BITS).astype(np.int32) for p in lines]
-        return np.zeros((size[1], size[0]), np.uint8), (int(low[0]), int(low[1])), fixed
-
-    def add_text(self, text: str, position, size: float, color, align: str, rotation: float):
-        """Write ``text`` on a dark plate whose top is at ``position``; ``size`` in pixels."""
-        from PIL import Image, ImageDraw
-
-        font = _font(max(6, round(size * self.scale)))
-        left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
-            (0, 0), text, font=font
-        )
-        pad = 2
-        plate = Image.new("L", (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad))
-        ImageDraw.Draw(plate).text((pad - left, pad - top), text, font=font, fill=255)
-        back = Image.new("L", plate.size, 255)
-        if rotation:
-            plate, back = (p.rotate(rotation, expand=True) for p in (plate, back))
-        x, y = np.asarray(position) * self.scale
-        x -= {"left": 0, "center": plate.width / 2, "right": plate.width}[align]
-        corner = round(x), round(y)
-        self.add_coverage(np.asarray(back), corner, (0, 0, 0), 0.7)
-        self.add_coverage(np.asarray(plate), corner, color, 1.0)
 
 
 class Visualizer:
@@ -189,7 +75,7 @@ class Visualizer:
         fields = predictions.get_fields()
         classes = fields.get("pred_classes")
         classes = None if classes is None else classes.tolist()
-        masks = _mask_list(fields.get("pred_masks"))
+        masks = mask_list(fields.get("pred_masks"))
         if self._instance_mode is ColorMode.IMAGE_BW:
             self._grey_outside(masks)
         self.overlay_instances(
@@ -241,7 +127,7 @@ class Visualizer:
 
         Connected regions of fewer than ``area_threshold`` pixels stay undrawn.
         """
-        label_map = _to_numpy(sem_seg)
+        label_map = to_numpy(sem_seg)
         labels, areas = np.unique(label_map, return_counts=True)
         names, colors = self._meta("stuff_classes"), self._meta("stuff_colors")
         for label in labels[np.argsort(-areas, kind="stable")].tolist():
@@ -281,9 +167,9 @@ class Visualizer:
         Raises:
             AssertionError: if the counts differ.
         """
-        boxes = None if boxes is None else _to_numpy(boxes).reshape(-1, 4)
-        masks = _mask_list(masks)
-        keypoints = None if keypoints is None else _to_numpy(keypoints)
+        boxes = None if boxes is None else to_numpy(boxes).reshape(-1, 4)
+        masks = mask_list(masks)
+        keypoints = None if keypoints is None else to_numpy(keypoints)
         given = {"boxes": boxes, "labels": labels, "masks": masks, "keypoints": keypoints}
         given["assigned_colors"] = assigned_colors
         counts = {name: len(value) for name, value in given.items() if value is not None}
@@ -294,7 +180,7 @@ class Visualizer:
         if assigned_colors is None:
             assigned_colors = [self._random_color() for _ in range(count)]
         if boxes is None and masks is not None:
-            extents = np.array([_mask_box(m) for m in masks])
+            extents = np.array([mask_box(m) for m in masks])
         else:
             extents = boxes
         order = range(count)
@@ -330,7 +216,7 @@ class Visualizer:
         ``font_size`` is in pixels of the original image, ``rotation`` in degrees anticlockwise.
         """
         rgb = np.asarray(_rgb(color))
-        rgb = rgb + (1 - rgb) * max(0.0, 0.6 - rgb.max())  # dark colours can't be read on the plate
+        rgb = rgb + 0.4 * (1 - rgb)  # dark colours can't be read on the dark plate
         size = self._font_size if font_size is None else font_size
         self.output.add_text(text, position, size, rgb, horizontal_alignment, rotation)
         return self.output
@@ -382,7 +268,7 @@ class Visualizer:
 
         color = self._random_color() if color is None else _rgb(color)
         count, regions, stats, centers = cv2.connectedComponentsWithStats(
-            np.ascontiguousarray(_to_numpy(binary_mask), dtype=np.uint8), connectivity=8
+            np.ascontiguousarray(to_numpy(binary_mask), dtype=np.uint8), connectivity=8
         )
         areas = stats[:, cv2.CC_STAT_AREA]
         kept = [r for r in range(1, count) if areas[r] >= area_threshold]
@@ -391,7 +277,7 @@ class Visualizer:
         mask = np.isin(regions, kept)
         self.output.add_mask(mask, color, alpha)
         edge = color if edge_color is None else _rgb(edge_color)
-        self.output.add_stroke(_outlines(mask), True, self._line_width, edge, 1.0)
+        self.output.add_stroke(outlines(mask), True, self._line_width, edge, 1.0)
         if text is not None:
             self.draw_text(text, centers[max(kept, key=lambda r: areas[r])], color=color)
         return self.output
@@ -437,7 +323,7 @@ class Visualizer:
         picture = np.repeat((self.img @ weights)[..., None], 3, axis=2)
         if masks:
             size = self.img.shape[:2]
-            inside = np.any([_bitmap(mask, *size) for mask in masks], axis=0)
+            inside = np.any([bitmap_of(mask, *size) for mask in masks], axis=0)
             picture[inside] = self.img[inside]
         self.output = VisImage(np.rint(picture), self.output.scale)
 
@@ -446,7 +332,7 @@ class Visualizer:
             for part in mask:
                 self.draw_polygon(part, color, alpha=alpha)
         else:
-            bitmap = _bitmap(mask, *self.img.shape[:2])
+            bitmap = bitmap_of(mask, *self.img.shape[:2])
             self.draw_binary_mask(bitmap, color, alpha=alpha, area_threshold=0)
 
     def _draw_label(self, text: str, box: np.ndarray, color) -> None:
@@ -489,72 +375,3 @@ def _rgb(color) -> tuple[float, float, float]:
     from matplotlib.colors import to_rgb
 
     return to_rgb(color if isinstance(color, str) else tuple(float(v) for v in color))
-
-
-@functools.lru_cache(maxsize=32)
-def _font(size: int):
-    import matplotlib
-    from PIL import ImageFont
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
-
-
-def _to_numpy(value) -> np.ndarray:
-    """A NumPy array from a tensor (any device), `Boxes`, `BitMasks`, or anything like an array."""
-    value = getattr(value, "tensor", value)
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value)
-
-
-def _mask_list(masks) -> list | None:
-    """One item per instance: a list of flat polygons, an RLE dict or a ``[H, W]`` bool array."""
-    if masks is None:
-        return None
-    if hasattr(masks, "polygons"):
-        masks = masks.polygons
-    elif hasattr(masks, "tensor") or hasattr(masks, "detach"):
-        masks = _to_numpy(masks)
-    return [m if isinstance(m, (list, dict)) else _to_numpy(m).astype(bool) for m in masks]
-
-
-def _bitmap(mask, height: int, width: int) -> np.ndarray:
-    """A mask of any kind as bool ``[height, width]``."""
-    if isinstance(mask, np.ndarray):
-        assert mask.shape == (height, width), f"mask {mask.shape} on image {(height, width)}"
-        return mask
-    from pycocotools import mask as coco_mask
-
-    if isinstance(mask, list):
-        if not mask:
-            return np.zeros((height, width), bool)
-        mask = coco_mask.merge(coco_mask.frPyObjects([list(p) for p in mask], height, width))
-    elif isinstance(mask["counts"], list):
-        mask = coco_mask.frPyObjects(mask, *mask["size"])
-    bitmap = coco_mask.decode(mask).astype(bool)
-    assert bitmap.shape == (height, width), f"RLE {bitmap.shape} on image {(height, width)}"
-    return bitmap
-
-
-def _mask_box(mask) -> tuple[float, float, float, float]:
-    """The XYXY extent of a mask of any kind, zeros if it is empty."""
-    if isinstance(mask, list):
-        if not mask:
-            return 0.0, 0.0, 0.0, 0.0
-        points = np.concatenate([np.asarray(p, float).reshape(-1, 2) for p in mask])
-        return (*points.min(0).tolist(), *points.max(0).tolist())
-    bitmap = mask if isinstance(mask, np.ndarray) else _bitmap(mask, *mask["size"])
-    rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
-    if not len(rows):
-        return 0.0, 0.0, 0.0, 0.0
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
-def _outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """The outlines of a non-empty mask, holes included, through the centres of its edge pixels."""
-    import cv2
-
-    contours, _ = cv2.findContours(
-        mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-    )
-    return [c.reshape(-1, 2) + 0.5 for c in contours]

@@ -11,7 +11,6 @@ import logging
 import os
 
 from ...structures import BoxMode, PolygonMasks
-from ...utils.file_io import PathManager
 from ..catalog import DatasetCatalog, MetadataCatalog
 
 __all__ = ["convert_to_coco_json"]
@@ -26,22 +25,21 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
 
     Args:
         dataset_name: a registered dataset whose metadata have ``thing_classes``.
-        output_file: path to write; its folder is made.
+        output_file: local path to write; its folder is made.
         allow_cached: keep a file that is already there.
     """
     from iopath.common.file_io import file_lock
 
-    PathManager.mkdirs(os.path.dirname(output_file))
-    with file_lock(output_file):
-        if allow_cached and PathManager.exists(output_file):
+    with file_lock(output_file):  # makes the folder, too
+        if allow_cached and os.path.exists(output_file):
             logger.warning("Using the COCO file made before: %s", output_file)
             return
         content = _coco_content(dataset_name)
         # Written aside and moved, so that an interrupted run leaves no half file to be found.
         unfinished = output_file + ".tmp"
-        with PathManager.open(unfinished, "w") as file:
+        with open(unfinished, "w", encoding="utf-8") as file:
             json.dump(content, file)
-        PathManager.mv(unfinished, output_file)
+        os.replace(unfinished, output_file)
 
 
 def _coco_content(dataset_name: str) -> dict:

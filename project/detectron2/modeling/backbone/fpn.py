@@ -98,9 +98,9 @@ class FPN(Backbone):
         bottom_up = self.bottom_up(x)
         merged, outputs = None, {}
         for level, name in zip(reversed(self._levels), reversed(self.in_features), strict=True):
-            lateral = self.get_submodule(f"fpn_lateral{level}")(bottom_up[name])
+            lateral = getattr(self, f"fpn_lateral{level}")(bottom_up[name])
             merged = lateral if merged is None else self._fuse(lateral, merged)
-            outputs[f"p{level}"] = self.get_submodule(f"fpn_output{level}")(merged)
+            outputs[f"p{level}"] = getattr(self, f"fpn_output{level}")(merged)
         if self.top_block is not None:
             source = self.top_block.in_feature
             source = bottom_up[source] if source in bottom_up else outputs[source]

@@ -177,7 +177,7 @@ class ResNet(Backbone):
         assert x.dim() == 4, f"images must be [N, C, H, W], got {tuple(x.shape)}"
         outputs = {}
         for name in ("stem", *self.stage_names):
-            x = self.get_submodule(name)(x)
+            x = getattr(self, name)(x)
             outputs[name] = x
         if "linear" in self.out_features:
             outputs["linear"] = self.linear(self.avgpool(x).flatten(1))
@@ -195,7 +195,7 @@ class ResNet(Backbone):
             self.stem.freeze()
         for depth, name in enumerate(self.stage_names, start=2):
             if freeze_at >= depth:
-                for block in self.get_submodule(name):
+                for block in getattr(self, name):
                     block.freeze()
         return self
 

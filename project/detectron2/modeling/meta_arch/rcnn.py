@@ -14,6 +14,7 @@ from ...structures import ImageList, Instances
 from ...utils.events import get_event_storage
 from ..backbone import Backbone
 from ..postprocessing import detector_postprocess
+from ..transfer import instances_on
 
 _NUM_SHOWN_PROPOSALS = 20
 
@@ -25,12 +26,12 @@ class GeneralizedRCNN(nn.Module):
         self,
         *,
         backbone: Backbone,
-        proposal_generator: nn.Module | None,
         roi_heads: nn.Module,
+        proposal_generator: nn.Module | None,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
-        input_format: str | None = None,
         vis_period: int = 0,
+        input_format: str | None = None,
     ):
         """
         Args:
@@ -43,13 +44,12 @@ class GeneralizedRCNN(nn.Module):
             AssertionError: if mean and std differ in length, or pictures lack ``input_format``.
         """
         super().__init__()
-        self.backbone = backbone
-        self.proposal_generator = proposal_generator
-        self.roi_heads = roi_heads
         mean, std = (torch.tensor(list(x)).view(-1, 1, 1) for x in (pixel_mean, pixel_std))
         assert mean.shape == std.shape, f"{len(mean)} means, but {len(std)} standard deviations"
         self.register_buffer("pixel_mean", mean, persistent=False)
         self.register_buffer("pixel_std", std, persistent=False)
+        self.backbone, self.proposal_generator = backbone, proposal_generator
+        self.roi_heads = roi_heads
         self.input_format, self.vis_period = input_format, vis_period
         assert vis_period <= 0 or input_format is not None, "vis_period needs an input_format"
 
@@ -73,7 +73,7 @@ class GeneralizedRCNN(nn.Module):
         images = self.preprocess_image(batched_inputs)
         targets = None
         if "instances" in batched_inputs[0]:
-            targets = [x["instances"].to(self.device) for x in batched_inputs]
+            targets = [instances_on(self.device, x["instances"]) for x in batched_inputs]
         features = self.backbone(images.tensor)
         proposals, proposal_losses = self._propose(images, features, batched_inputs, targets)
         _, losses = self.roi_heads(images, features, proposals, targets)
@@ -104,7 +104,7 @@ class GeneralizedRCNN(nn.Module):
             proposals, _ = self._propose(images, features, batched_inputs, None)
             results, _ = self.roi_heads(images, features, proposals, None)
         else:
-            given = [x.to(self.device) for x in detected_instances]
+            given = [instances_on(self.device, x) for x in detected_instances]
             results = self.roi_heads.forward_with_given_boxes(features, given)
         if not do_postprocess:
             return results
@@ -132,7 +132,7 @@ class GeneralizedRCNN(nn.Module):
         assert all("proposals" in x for x in batched_inputs), (
             "without a proposal generator every input needs proposals"
         )
-        return [x["proposals"].to(self.device) for x in batched_inputs], {}
+        return [instances_on(self.device, x["proposals"]) for x in batched_inputs], {}
 
     @torch.no_grad()
     def _put_picture(self, batched_input: dict, proposals: Instances) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from ...structures import Boxes, Instances
 from ..batch_nms import by_image, first_of_each, grouped_nms
+from ..transfer import limits_on
 
 # A sure object: the logit of probability 1 - 1e-10.
 _GT_LOGIT = math.log((1.0 - 1e-10) / 1e-10)
@@ -72,7 +73,7 @@ def suppress_and_split(
     levels = torch.cat([torch.full_like(x[0], k, dtype=torch.int64) for k, x in enumerate(logits)])
     boxes, scores = torch.cat(list(boxes), dim=1).float(), torch.cat(list(logits), dim=1).float()
     finite = boxes.isfinite().all(-1) & scores.isfinite()
-    limits = boxes.new_tensor([[w, h, w, h] for h, w in image_sizes])
+    limits = limits_on(boxes.device, image_sizes)
     boxes = torch.minimum(boxes.clamp(min=0), limits[:, None])
     usable = finite & (boxes[..., 2:] - boxes[..., :2] > min_box_size).all(-1)
     # What isn't usable stays, so that shapes are fixed, but as a last and empty box of no image.

@@ -76,11 +76,11 @@ class RPN(nn.Module):
     def __init__(
         self,
         *,
-        in_features: Sequence[str],
         head: nn.Module,
+        in_features: Sequence[str],
         anchor_generator: nn.Module,
-        anchor_matcher: Matcher,
         box2box_transform: Box2BoxTransform,
+        anchor_matcher: Matcher,
         batch_size_per_image: int,
         positive_fraction: float,
         pre_nms_topk: tuple[int, int],
@@ -94,8 +94,8 @@ class RPN(nn.Module):
     ):
         """
         Args:
-            in_features: names of the feature maps, one per level of the anchors.
             head: maps a list of feature maps to logits and deltas, like `StandardRPNHead`.
+            in_features: names of the feature maps, one per level of the anchors.
             batch_size_per_image: anchors sampled for the losses, at most.
             positive_fraction: of them, at most.
             pre_nms_topk: per level, (in training, in evaluation); see `find_top_rpn_proposals`.
@@ -109,10 +109,8 @@ class RPN(nn.Module):
         super().__init__()
         assert box_reg_loss_type in BOX_LOSSES, f"unknown box loss {box_reg_loss_type!r}"
         self.in_features = list(in_features)
-        self.rpn_head = head
-        self.anchor_generator = anchor_generator
-        self.anchor_matcher = anchor_matcher
-        self.box2box_transform = box2box_transform
+        self.rpn_head, self.anchor_generator = head, anchor_generator
+        self.anchor_matcher, self.box2box_transform = anchor_matcher, box2box_transform
         self.batch_size_per_image = batch_size_per_image
         self.positive_fraction = positive_fraction
         self.pre_nms_topk = dict(zip((True, False), pre_nms_topk, strict=True))

@@ -18,6 +18,7 @@ from ..batch_nms import by_image, first_of_each, grouped_nms
 from ..box_regression import BOX_LOSSES, Box2BoxTransform, masked_box_loss
 from ..loss_weights import weight_per_loss
 from ..statistics import put_share
+from ..transfer import limits_on, values_on
 from ..weight_init import fill_normal
 from .foreground import is_foreground, noted_foreground
 
@@ -55,7 +56,7 @@ def fast_rcnn_inference(
 
     boxes = boxes.unflatten(1, (-1, 4))
     boxes = boxes[rows, classes if boxes.shape[1] > 1 else 0]
-    limits = boxes.new_tensor([[w, h, w, h] for h, w in image_shapes])
+    limits = limits_on(boxes.device, image_shapes)
     boxes = torch.minimum(boxes.clamp(min=0), limits[images[rows]])
     scores = scores[rows, classes]
 
@@ -77,7 +78,8 @@ def fast_rcnn_inference(
 
 def _image_of_row(sizes: list[int], device: torch.device) -> torch.Tensor:
     image = torch.arange(len(sizes), device=device)
-    return image.repeat_interleave(torch.tensor(sizes, device=device), output_size=sum(sizes))
+    sizes_there = values_on(device, sizes, torch.int64)
+    return image.repeat_interleave(sizes_there, output_size=sum(sizes))
 
 
 def _rank_in_image(finite: torch.Tensor, images: torch.Tensor, num_images: int) -> torch.Tensor:
@@ -94,15 +96,15 @@ class FastRCNNOutputLayers(nn.Module):
         self,
         input_shape: ShapeSpec | int,
         *,
-        box2box_transform: Box2BoxTransform,
         num_classes: int,
+        box2box_transform: Box2BoxTransform,
+        loss_weight: float | dict[str, float] = 1.0,
         test_score_thresh: float = 0.0,
         test_nms_thresh: float = 0.5,
         test_topk_per_image: int = 100,
-        cls_agnostic_bbox_reg: bool = False,
-        smooth_l1_beta: float = 0.0,
         box_reg_loss_type: str = "smooth_l1",
-        loss_weight: float | dict[str, float] = 1.0,
+        smooth_l1_beta: float = 0.0,
+        cls_agnostic_bbox_reg: bool = False,
         use_fed_loss: bool = False,
         use_sigmoid_ce: bool = False,
         get_fed_loss_cls_weights: Callable[[], torch.Tensor] | None = None,

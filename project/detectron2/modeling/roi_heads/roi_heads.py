@@ -182,14 +182,11 @@ class StandardROIHeads(ROIHeads):
         if any(x is not None for x in (keypoint_in_features, keypoint_pooler, keypoint_head)):
             raise NotImplementedError("the bundled Detectron2 has no keypoint heads")
         self.in_features = self.box_in_features = list(box_in_features)
-        self.box_pooler = box_pooler
-        self.box_head = box_head
-        self.box_predictor = box_predictor
+        self.box_pooler, self.box_head, self.box_predictor = box_pooler, box_head, box_predictor
         self.mask_on = mask_in_features is not None
         if self.mask_on:
             self.mask_in_features = list(mask_in_features)
-            self.mask_pooler = mask_pooler
-            self.mask_head = mask_head
+            self.mask_pooler, self.mask_head = mask_pooler, mask_head
         self.train_on_pred_boxes = train_on_pred_boxes
 
     def forward(

@@ -1,0 +1,176 @@
+"""Devices, processes on the CPU, and whose message ends a failed run."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from project.engine.launch import Processes, choose_device, launch
+from project.errors import UserError
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+    import sys, time
+    from project.engine.launch import Processes, launch
+    from project.errors import UserError
+    from detectron2.utils import comm
+
+    def gather():
+        ranks = comm.all_gather(comm.get_rank() + 10 * comm.get_local_rank())
+        if comm.is_main_process():
+            print(ranks, comm.get_world_size(), comm.get_local_size())
+
+    def fail():
+        if comm.get_rank() == 1:
+            raise UserError("image 7 is broken")
+        comm.synchronize()
+
+    def crash():
+        if comm.get_rank() == 0:
+            raise ZeroDivisionError("in rank 0")
+        comm.synchronize()
+
+    if __name__ == "__main__":
+        try:
+            launch(globals()[sys.argv[1]], Processes(num_gpus=2), "cpu")
+        except UserError as error:
+            sys.exit(f"user error: {error}")
+        except RuntimeError as error:
+            sys.exit(f"runtime error: {error}")
+"""
+
+
+def run(function: str, tmp_path: Path) -> subprocess.CompletedProcess:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, str(script), function]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+
+def test_two_processes_on_the_cpu(tmp_path):
+    done = run("gather", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[0, 11] 2 2"
+
+
+def test_a_users_mistake_in_one_process_ends_the_run_with_its_words(tmp_path):
+    done = run("fail", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "user error: image 7 is broken"
+
+
+def test_a_crash_in_one_process_shows_that_process(tmp_path):
+    done = run("crash", tmp_path)
+    assert "runtime error: process 0 failed" in done.stderr
+    assert "ZeroDivisionError: in rank 0" in done.stderr
+
+
+def test_one_process_runs_here():
+    seen = []
+    launch(seen.append, Processes(), "cpu", args=(3,))
+    assert seen == [3]
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    def pretend(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    return pretend
+
+
+@pytest.mark.parametrize(
+    "wanted, found, asked, device",
+    [
+        ("cuda", 0, 1, "cpu"),  # nothing to choose: the CPU
+        ("cuda", 1, 1, "cuda"),
+        ("cuda", 4, 4, "cuda"),
+        ("cpu", 4, 2, "cpu"),
+        ("cpu", 0, 4, "cpu"),
+    ],
+)
+def test_device(gpus, wanted, found, asked, device):
+    gpus(found)
+    assert choose_device(wanted, Processes(num_gpus=asked)) == device
+
+
+@pytest.mark.parametrize("found, asked", [(0, 2), (2, 4)])
+def test_more_gpus_than_there_are(gpus, found, asked):
+    gpus(found)
+    with pytest.raises(UserError, match=f"{asked} GPUs were asked for and {found} found.*=cpu"):
+        choose_device("cuda", Processes(num_gpus=asked))
+
+
+def test_unknown_device():
+    with pytest.raises(UserError, match="expected 'cuda' or 'cpu'"):
+        choose_device("gpu", Processes())
+
+
+def test_several_machines_need_an_address():
+    with pytest.raises(UserError, match="--dist-url"):
+        launch(print, Processes(num_gpus=1, num_machines=2), "cpu")
+
+
+GRADIENTS = """
+    import sys, torch
+    from project.engine.launch import Processes, launch
+    from project.engine.config import load_config
+    from detectron2.config import instantiate
+    from detectron2.engine import create_ddp_model
+    from detectron2.utils import comm
+    from detectron2.utils.events import EventStorage
+
+    def gradients(model, share, batches):
+        torch.manual_seed(100 + share)  # the RPN and the heads draw the same samples
+        model.zero_grad()
+        with EventStorage():
+            sum(model(batches[share]).values()).backward()
+        return {n.removeprefix("module."): p.grad.clone() for n, p in model.named_parameters()
+                if p.grad is not None}
+
+    def main(out):
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        cfg = load_config(sys.argv[1], ["dataset.name=tiny"])
+        model = instantiate(cfg.model).train()
+        batches = torch.load(out + ".batches", weights_only=False)
+        if comm.get_world_size() == 1:
+            both = [gradients(model, share, batches) for share in (0, 1)]
+            torch.save({n: (both[0][n] + both[1][n]) / 2 for n in both[0]}, out + ".one")
+        else:
+            ddp = create_ddp_model(model, broadcast_buffers=False)
+            mine = gradients(ddp, comm.get_rank(), batches)
+            if comm.is_main_process():
+                torch.save(mine, out + ".two")
+
+    if __name__ == "__main__":
+        out = sys.argv[2]
+        cfg = load_config(sys.argv[1], ["dataset.name=tiny"])
+        cfg.dataloader.train.total_batch_size = 2
+        loader = iter(instantiate(cfg.dataloader.train))
+        torch.save([next(loader), next(loader)], out + ".batches")
+        main(out)
+        launch(main, Processes(num_gpus=2), "cpu", args=(out,))
+"""
+
+
+def test_gradients_of_two_processes_are_the_mean_of_their_shares(tmp_path, datasets_root):
+    script = tmp_path / "gradients.py"
+    script.write_text(textwrap.dedent(GRADIENTS))
+    out = str(tmp_path / "out")
+    command = [sys.executable, str(script), str(REPO / "configs/quickstart.py"), out]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = torch.load(out + ".one"), torch.load(out + ".two")
+    assert set(one) == set(two)
+    largest = max(g.abs().max().item() for g in one.values())
+    assert largest > 0
+    for name, gradient in one.items():
+        scale = gradient.norm().item()
+        assert (two[name] - gradient).norm().item() <= 1e-6 * max(scale, 1e-3 * largest), name

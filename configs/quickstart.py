@@ -1,7 +1,7 @@
 """A small Mask R-CNN on the built-in scenes: about ten minutes on two CPU cores, from scratch.
 
 Model: 1.2 million parameters; one basic block a stage, batch norm. Data: 400 training scenes of
-about 144x176 pixels. Schedule: 16 epochs of batch 4, AdamW, cosine.
+about 144x176 pixels. Schedule: 20 epochs of batch 4, AdamW, cosine.
 """
 
 from project.data.augmentation import ColorJitter
@@ -46,5 +46,5 @@ model.roi_heads.box_predictor.input_shape.channels = 128
 model.roi_heads.mask_head.conv_dims = [48] * 4  # three convolutions and the deconvolution
 
 optimizer.lr = 2e-3
-train.epochs = 16
+train.epochs = 20
 train.output_dir = "./output/quickstart"

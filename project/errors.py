@@ -15,6 +15,20 @@ class UserError(ValueError):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an exception without line breaks, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def from_worker(error: UserError) -> UserError:
+    """``error`` without the traceback that torch adds to the words of a loader process."""
+    kind = type(error)
+    if not str(error).startswith(f"Caught {kind.__name__} in DataLoader worker"):
+        return error
+    last = str(error).strip().splitlines()[-1]
+    return UserError(last.removeprefix(f"{kind.__module__}.{kind.__name__}: "))
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Text for an unknown ``name``: the closest known name, then all of them (20 at most)."""
     known = [str(k) for k in known]
@@ -27,14 +41,20 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def exits_with_two(main: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a tool's ``main(argv)``: a `UserError` becomes one line on stderr and code 2."""
+    """Decorate a tool's ``main(argv)``: a `UserError` becomes one line on stderr and code 2.
+
+    Ctrl-C gives one word and 130, the code of a shell for it.
+    """
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs) -> int:
         try:
             return main(*args, **kwargs)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(error)}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
 
     return wrapped

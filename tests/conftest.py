@@ -29,10 +29,24 @@ def folder_from(variable: str, what: str) -> Path:
 
 def pytest_collection_modifyitems(items):
     if project.detectron2_source() == "installed":
-        reason = "only the bundled implementation has this"
-        for item in items:
-            if item.get_closest_marker("bundled"):
-                item.add_marker(pytest.mark.skip(reason=reason))
+        _skip(_marked(items, "bundled"), "only the bundled implementation has this")
+    if (on_gpu := _marked(items, "gpu")) and not _has_cuda():
+        _skip(on_gpu, "needs a CUDA device")
+
+
+def _marked(items, marker: str) -> list[pytest.Item]:
+    return [item for item in items if item.get_closest_marker(marker)]
+
+
+def _skip(items: list[pytest.Item], reason: str) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_cuda() -> bool:
+    import torch  # seconds, which a run without GPU tests needn't spend
+
+    return torch.cuda.is_available()
 
 
 class Golden:

@@ -129,6 +129,27 @@ def test_the_bundle_has_every_name_of_the_contract():
     assert not missing
 
 
+# The modules of the contract's table 0.1 that have a parent package other than `detectron2` itself.
+INNER_ROWS = [
+    name
+    for name in NAMES
+    if name.startswith("modeling.")
+    or name in ("config.lazy", "structures.boxes", "layers.mask_ops", "layers.batch_norm")
+    or name in ("engine.defaults", "evaluation.testing", "solver.build")
+]
+
+
+@pytest.mark.bundled
+@pytest.mark.parametrize("module", INNER_ROWS)
+def test_names_are_reached_from_the_parent_package_too(module):
+    import importlib
+
+    import project  # noqa: F401
+
+    parent = importlib.import_module(f"detectron2.{module.rpartition('.')[0]}")
+    assert [name for name in NAMES[module] if not hasattr(parent, name)] == []
+
+
 def test_transformers_does_not_take_the_bundle_for_the_real_one():
     import project
 

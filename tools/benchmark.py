@@ -3,12 +3,15 @@
 
 python tools/benchmark.py quickstart --seeds 0 1 2     # accuracy and time of the quickstart
 python tools/benchmark.py roi-align                    # RoIAlign on the CPU against torchvision's
+python tools/benchmark.py data                         # files of train2017's size, and pycocotools
+python tools/benchmark.py loader --coco LABELS IMAGES  # images per second, and a plain mapper's
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +30,30 @@ def build_parser() -> argparse.ArgumentParser:
     quickstart.add_argument("overrides", nargs="*", metavar="key=value")
     roi_align = commands.add_parser("roi-align", help="RoIAlign on the CPU, ours and torchvision's")
     roi_align.add_argument("--boxes", type=int, default=256)
-    for command in (quickstart, roi_align):
+    data = commands.add_parser("data", help="COCO-scale files, ours and pycocotools")
+    data.add_argument("--images", type=int, default=118_000)
+    data.add_argument("--annotations", type=int, default=860_000)
+    loader = commands.add_parser("loader", help="training images per second, ours and plain")
+    loader.add_argument(
+        "--coco",
+        type=Path,
+        nargs=2,
+        metavar=("LABELS", "IMAGES"),
+        help="instances file and image folder (default: COCO_SUBSET_ROOT, else the scenes)",
+    )
+    loader.add_argument("--images", type=int, default=100)
+    loader.add_argument("--workers", type=int, nargs="*", default=[0, 2])
+    for command in (data, loader):
+        command.add_argument("--work-dir", type=Path, default=Path("output/benchmark"))
+    for command in (quickstart, roi_align, data, loader):
         command.add_argument("--output", type=Path, help="also write the figures to this JSON file")
     return parser
+
+
+def _real_subset() -> tuple[Path, Path] | None:
+    """Training labels and images of the folder that COCO_SUBSET_ROOT names, if it is set."""
+    root = os.environ.get("COCO_SUBSET_ROOT")
+    return (Path(root, "train-300/labels.json"), Path(root, "train-300/data")) if root else None
 
 
 @exits_with_two
@@ -39,6 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         from project.benchmarks.quickstart import run_quickstart
 
         figures = run_quickstart(args.seeds, args.work_dir, args.overrides)
+    elif args.command == "data":
+        from project.benchmarks.data import measure_data
+
+        figures = measure_data(args.work_dir, args.images, args.annotations)
+    elif args.command == "loader":
+        from project.benchmarks.loader import measure_loader
+
+        coco = args.coco or _real_subset()
+        figures = measure_loader(
+            coco, args.work_dir, num_images=args.images, num_workers=args.workers
+        )
     else:
         from project.benchmarks.roi_align import measure_roi_align
 

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from project.engine.launch import speaks
 from project.engine.run import start
 from project.errors import exits_with_two
 
@@ -35,7 +36,8 @@ def build_parser():
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     output_dir = start(args)
-    print(closing_line(output_dir, eval_only=args.eval_only))
+    if speaks():
+        print(closing_line(output_dir, eval_only=args.eval_only))
     return 0
 
 

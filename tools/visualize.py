@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from project.data.catalog import register_subset
-from project.engine.config import load_run
+from project.engine.config import load_run, require, select
 from project.engine.evaluate import RESULTS_FILE, predict_dataset
 from project.engine.launch import Processes, choose_device
 from project.errors import UserError, exits_with_two
@@ -50,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.run is None and (args.dataset is None or args.show == "predictions"):
         wanted = "--dataset NAME or --run FOLDER" if args.dataset is None else "--run FOLDER"
         raise UserError(f"nothing to draw: give {wanted}")
-    cfg = None if args.run is None else load_run(args.run, trust=args.trust)
+    cfg = None
+    if args.run is not None:
+        cfg = load_run(args.run, trust=args.trust)
+        require(cfg, "dataset.name", "dataset.test", "dataset.root", "train.device")
     name = register(args.dataset, cfg)
     results_file = None
     if cfg is not None and args.show != "labels":
@@ -73,13 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def register(name: str | None, cfg) -> str:
     """The registered name of the dataset called ``name``, or of the one the run was tested on."""
     if name is None:
-        return register_subset(cfg.dataset.name, cfg.dataset.test, root=cfg.dataset.root)
+        subset, split, root = (select(cfg, f"dataset.{key}") for key in ("name", "test", "root"))
+        return register_subset(str(subset), str(split), root)
     if name in DatasetCatalog.list():
         return name
     subset, _, split = name.rpartition("_")
     if not subset:
         raise UserError(f"dataset {name!r} should read <subset>_<split>, e.g. scenes_val")
-    return register_subset(subset, split, root=None if cfg is None else cfg.dataset.root)
+    return register_subset(subset, split, None if cfg is None else select(cfg, "dataset.root"))
 
 
 def run_results(cfg, name: str) -> Path:
@@ -87,7 +91,7 @@ def run_results(cfg, name: str) -> Path:
     file = Path(cfg.train.output_dir, "inference", name, RESULTS_FILE)
     if file.is_file():
         return file
-    cfg.train.device = choose_device(cfg.train.device, Processes())
+    cfg.train.device = choose_device(select(cfg, "train.device"), Processes())
     return predict_dataset(cfg, "", name)
 
 

@@ -7,30 +7,50 @@ A subset is a folder ``<root>/<subset>`` with ``annotations/<split>.json`` and
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
-from project.data.coco_file import CocoFile, read_bytes, read_coco_file
-from project.data.coco_masks import Rle, check_mask
+from project.data.coco_file import CocoAnnotation, CocoFile, CocoImage, read_bytes, read_coco_file
+from project.data.coco_masks import Mask, check_mask
 from project.data.manifest import MANIFEST
+from project.data.record_builder import RecordsBuilder
+from project.data.records import FlatRecords
 from project.data.root import datasets_root
 from project.errors import UserError, unknown_name
 
 import msgspec
-from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
-from detectron2.structures import BoxMode
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 SCENES = "scenes"
 
+logger = logging.getLogger(__name__)
 
-class SubsetDicts(list):
-    """Dataset dicts of one split, with the class names that their ``category_id`` counts."""
 
-    def __init__(self, records: Iterable[dict], class_names: Sequence[str]) -> None:
-        super().__init__(records)
+class SubsetDicts(Sequence):
+    """Dataset dicts of one split, with the class names that their ``category_id`` counts.
+
+    Attributes:
+        records: what holds the dicts: a list, or the arrays of `FlatRecords`, which make them anew
+            at each access.
+    """
+
+    def __init__(self, records: Sequence[dict], class_names: Sequence[str]) -> None:
+        self.records = records
         self.class_names = tuple(class_names)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, place: int | slice) -> dict | SubsetDicts:
+        found = self.records[place]
+        return SubsetDicts(found, self.class_names) if isinstance(place, slice) else found
+
+    def __iter__(self) -> Iterator[dict]:
+        return iter(self.records)
 
 
 def subset_dir(subset: str, root: str | Path | None = None) -> Path:
@@ -84,19 +104,39 @@ def subset_dicts(
             label.
     """
     name = register_subset(subset, split, root)
-    if filter_empty and not num_images(subset, split, root, filter_empty=True):
-        raise UserError(f"dataset {name!r} has no annotated image to train on")
-    records = get_detection_dataset_dicts(name, filter_empty=filter_empty)
-    return SubsetDicts(records, MetadataCatalog.get(name).thing_classes)
+    records = DatasetCatalog.get(name)
+    names = MetadataCatalog.get(name).thing_classes
+    counts = records.category_counts(len(names))
+    if filter_empty and records.labelled:
+        records, counts = records.take(counts.any(1)), counts[counts.any(1)]
+        if not len(records):
+            raise UserError(f"dataset {name!r} has no annotated image to train on")
+    objects = ", ".join(f"{k} {n}" for k, n in zip(names, counts.sum(0).tolist(), strict=True))
+    logger.info("%s: %d images; objects: %s", name, len(records), objects)
+    return SubsetDicts(records, names)
 
 
 def class_names(subset: str, root: str | Path | None = None) -> list[str]:
-    """The classes of a subset in the order of ``category_id``."""
+    """The classes of a subset in the order of ``category_id``.
+
+    Raises:
+        UserError: if there is no such subset, or its splits disagree.
+    """
     folder = subset_dir(subset, root)
     files = sorted(folder.glob("annotations/*.json"))
     if not files:
         raise UserError(_missing(subset, folder))
-    summary = _summary(files[0])
+    first, *others = ((file, _class_names(_summary(file))) for file in files)
+    for file, names in others:
+        if names != first[1]:
+            raise UserError(
+                f"{file} has classes {names} and {first[0].name} has {first[1]}; the splits of a "
+                f"subset need the same categories in the same order of ids"
+            )
+    return first[1]
+
+
+def _class_names(summary: _Summary) -> list[str]:
     return [category.name for category in sorted(summary.categories, key=lambda c: c.id)]
 
 
@@ -172,7 +212,7 @@ def _missing(subset: str, folder: Path) -> str:
     )
 
 
-def _load_split(subset: str, split: str, json_file: str, image_root: str) -> list[dict]:
+def _load_split(subset: str, split: str, json_file: str, image_root: str) -> FlatRecords:
     """Read, check and convert one split; what the dataset catalog calls."""
     file = read_coco_file(_split_file(subset, split, Path(json_file).parents[1]))
     if not file.images:
@@ -189,56 +229,41 @@ def _load_split(subset: str, split: str, json_file: str, image_root: str) -> lis
     return _records(file, index, image_root)
 
 
-def _records(file: CocoFile, index: dict[int, int], image_root: str) -> list[dict]:
+def _records(file: CocoFile, index: dict[int, int], image_root: str) -> FlatRecords:
     images = sorted(file.images, key=lambda image: image.id)
-    records = {
-        image.id: {
-            "file_name": os.path.join(image_root, image.file_name),
-            "height": image.height,
-            "width": image.width,
-            "image_id": image.id,
-        }
-        for image in images
-    }
-    if file.annotations is None:
-        return list(records.values())
-    for record in records.values():
-        record["annotations"] = []
-    for annotation in file.annotations:
-        record = records[annotation.image_id]
-        record["annotations"].append(_object(file, annotation, record, index))
-    return list(records.values())
+    annotations = file.annotations or []
+    builder = RecordsBuilder(image_root, labelled=file.annotations is not None)
+    position = {image.id: i for i, image in enumerate(images)}
+    owners = np.array([position[annotation.image_id] for annotation in annotations], np.int64)
+    order = np.argsort(owners, kind="stable")
+    borders = np.searchsorted(owners[order], np.arange(len(images) + 1)).tolist()
+    for image, start, end in zip(images, borders, borders[1:], strict=False):
+        builder.add_image(image.id, image.file_name, image.height, image.width)
+        for i in order[start:end].tolist():
+            annotation = annotations[i]
+            builder.add_object(
+                annotation.id,
+                index[annotation.category_id],
+                annotation.bbox,
+                bool(annotation.iscrowd),
+                _checked_mask(file, annotation, image),
+            )
+    return builder.build()
 
 
-def _object(file: CocoFile, annotation, record: dict, index: dict[int, int]) -> dict:
-    where = f"{file.path}: annotation {annotation.id} of image {record['image_id']}"
+def _checked_mask(file: CocoFile, annotation: CocoAnnotation, image: CocoImage) -> Mask:
+    """The mask of an annotation that can be trained on."""
+    checked = check_mask(annotation.segmentation, image.height, image.width)
     if annotation.ignore:
-        raise UserError(f"{where} is marked 'ignore', which training can't honour; leave it out")
-    checked = check_mask(annotation.segmentation, record["height"], record["width"])
-    if checked.problem:
-        raise UserError(
-            f"{where}: {checked.problem}; datasets/prepare_coco_subset.py leaves such annotations "
-            f"out and lists them"
+        problem = " is marked 'ignore', which training can't honour; leave it out"
+    elif checked.problem:
+        problem = (
+            f": {checked.problem}; datasets/prepare_coco_subset.py leaves such annotations out "
+            f"and lists them"
         )
-    if annotation.bbox is None or min(annotation.bbox[2:]) <= 0:
-        raise UserError(f"{where}: bbox {annotation.bbox} has no extent")
-    return {
-        "id": annotation.id,
-        "iscrowd": int(bool(annotation.iscrowd)),
-        "bbox": list(annotation.bbox),
-        "bbox_mode": BoxMode.XYWH_ABS,
-        "category_id": index[annotation.category_id],
-        "segmentation": _segmentation(checked.mask),
-    }
-
-
-def _segmentation(mask: list | Rle) -> list | dict:
-    """Polygons as they are; RLE compressed, as the mapper and pycocotools decode it."""
-    if not isinstance(mask, Rle):
-        return mask
-    size = list(mask.size)
-    if isinstance(mask.counts, str):
-        return {"size": size, "counts": mask.counts}
-    from pycocotools import mask as coco_mask
-
-    return coco_mask.frPyObjects({"size": size, "counts": mask.counts}, *size)
+    elif annotation.bbox is None or min(annotation.bbox[2:]) <= 0:
+        problem = f": bbox {annotation.bbox} has no extent"
+    else:
+        return checked.mask
+    where = f"{file.path}: annotation {annotation.id} of image {image.id}"
+    raise UserError(where + problem)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -74,6 +76,9 @@ class CocoFile:
     licenses: Any
 
 
+# Folders and a name without a leading dot: inside the image folder at first sight.
+_PLAIN_NAME = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*", re.ASCII)
+
 _DECODER = msgspec.json.Decoder(_Document)
 
 
@@ -118,6 +123,8 @@ def check_file_name(file_name: str, where: str) -> str:
     Raises:
         UserError: otherwise; ``where`` names the file and the image.
     """
+    if _PLAIN_NAME.fullmatch(file_name):
+        return file_name
     windows = PureWindowsPath(file_name)
     leaves = PurePosixPath(file_name).is_absolute() or windows.anchor or ".." in windows.parts
     if leaves or "\0" in file_name or not windows.name:
@@ -136,20 +143,18 @@ def _check_unique(file: CocoFile) -> None:
                 f"{file.path}, image {image.id} ({image.file_name}): height {image.height} and "
                 f"width {image.width} must be at least 1 pixel"
             )
-    _unique(file.path, "image id", (image.id for image in file.images))
+    _unique(file.path, "image id", [image.id for image in file.images])
     # Two records of one file would each hold a part of its labels.
-    _unique(file.path, "file_name", (os.path.normpath(image.file_name) for image in file.images))
-    _unique(file.path, "category id", (category.id for category in file.categories))
-    _unique(file.path, "category name", (category.name for category in file.categories))
-    _unique(file.path, "annotation id", (annotation.id for annotation in file.annotations or ()))
+    _unique(file.path, "file_name", [os.path.normpath(image.file_name) for image in file.images])
+    _unique(file.path, "category id", [category.id for category in file.categories])
+    _unique(file.path, "category name", [category.name for category in file.categories])
+    _unique(file.path, "annotation id", [annotation.id for annotation in file.annotations or ()])
 
 
-def _unique(path: Path, what: str, values: Iterable[int | str]) -> None:
-    seen = set()
-    for value in values:
-        if value in seen:
-            raise UserError(f"{path}: {what} {value!r} stands there twice; it must be unique")
-        seen.add(value)
+def _unique(path: Path, what: str, values: Sequence[int | str]) -> None:
+    if len(set(values)) < len(values):
+        value = next(value for value, number in Counter(values).items() if number > 1)
+        raise UserError(f"{path}: {what} {value!r} stands there twice; it must be unique")
 
 
 def _check_references(file: CocoFile) -> None:

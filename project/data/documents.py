@@ -9,6 +9,8 @@ from project.data.manifest import ClassCount, SplitRecord
 from project.data.selection import Pool
 from project.errors import UserError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
 
 def labelled_split(pool: Pool, ids: list[int], classes: Sequence[str]) -> tuple[dict, SplitRecord]:
     """The COCO document of a split and its line in the manifest."""
@@ -57,7 +59,7 @@ def unlabelled_split(
     """The same for images without labels; their sizes are read from the files ``names``."""
     images = []
     for number, name in enumerate(names, 1):
-        height, width = _image_size(folder / name)
+        height, width = image_size(folder / name)
         images.append({"id": number, "file_name": name, "height": height, "width": width})
     # No "annotations" key, as in COCO's image_info files: evaluators then know to skip scores.
     document = {"categories": _categories(classes), "images": images}
@@ -82,7 +84,7 @@ def _count(classes: Sequence[str], annotations: list[dict]) -> dict[str, ClassCo
     return dict(zip(classes, counts, strict=True))
 
 
-def _image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> tuple[int, int]:
     """Height and width of an image file as it is shown, that is after its EXIF orientation."""
     from PIL import Image
 

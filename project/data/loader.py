@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from project.data.broken_images import BrokenImages, OrNext
+from project.data.records import flat_records
 from project.data.sampler import Scheme, WeightedSampler, sampling_report
 from project.data.statistics import ClassStatistics, class_statistics
-from project.errors import UserError
+from project.errors import UserError, from_worker
 
 import numpy as np
 from detectron2.data import DatasetFromList, build_detection_train_loader
@@ -33,21 +35,22 @@ class TrainLoader:
     Attributes:
         sampler: the `WeightedSampler` behind the batches (equal weights without a scheme).
         statistics: `ClassStatistics` of the dataset.
+        broken_images: what this rank skipped so far, in ``counts``.
     """
 
     def __init__(
         self, batches: Iterable[list[dict]], sampler: WeightedSampler, statistics: ClassStatistics
     ) -> None:
         self._batches, self.sampler, self.statistics = batches, sampler, statistics
+        self.broken_images = BrokenImages()
 
     def __iter__(self) -> Iterator[list[dict]]:
         try:
-            yield from self._batches
+            for batch in self._batches:
+                self.broken_images.take(batch)
+                yield batch
         except UserError as error:
-            # A loader process sends its traceback along; the last line is what the user needs.
-            lines = str(error).strip().splitlines() or [""]
-            prefix = f"{UserError.__module__}.{UserError.__name__}: "
-            raise UserError(lines[-1].removeprefix(prefix)) from None
+            raise from_worker(error) from None
 
     def sampling_report(self, num_drawn: int = 0) -> dict:
         """What each class will get and, after ``num_drawn`` samples of the run, what it got.
@@ -71,6 +74,7 @@ def build_train_loader(
     seed: int = 0,
     aspect_ratio_grouping: bool = True,
     start: int = 0,
+    on_broken_image: str = "skip",
 ) -> TrainLoader:
     """An endless loader of training batches of ``total_batch_size`` images over all ranks.
 
@@ -84,6 +88,9 @@ def build_train_loader(
             where the mapper makes all images the same size.
         start: samples of the run (all ranks) that are behind us: iterations times
             ``total_batch_size``.
+        on_broken_image: what becomes of an image that is missing, damaged or of the wrong size:
+            "skip" names it in the log, counts it and takes the next one of the dataset in its
+            place; "fatal" ends the run.
 
     Raises:
         UserError: if the batch doesn't split over the ranks, ``start`` isn't whole batches, or the
@@ -105,12 +112,12 @@ def build_train_loader(
     sampler = WeightedSampler(weights, seed, start=0 if aspect_ratio_grouping else start)
     batch_size = total_batch_size // world_size
     if aspect_ratio_grouping:
-        wide = [record["width"] > record["height"] for record in dataset]
+        wide = _wide(dataset)
         draws = _GroupedDraws(sampler, wide, batch_size, skip=start // total_batch_size)
     else:
         draws = _Draws(sampler)
     batches = build_detection_train_loader(
-        _MappedDraws(dataset, mapper, seed),
+        _MappedDraws(dataset, mapper, seed, on_broken_image),
         mapper=None,
         sampler=draws,
         total_batch_size=total_batch_size,
@@ -118,6 +125,14 @@ def build_train_loader(
         num_workers=num_workers,
     )
     return TrainLoader(batches, sampler, statistics)
+
+
+def _wide(dataset: Sequence[dict]) -> Sequence[bool]:
+    """Whether each image is wider than high."""
+    if flat := flat_records(dataset):
+        height, width = flat.sizes.T
+        return (width > height).tolist()
+    return [record["width"] > record["height"] for record in dataset]
 
 
 class _Draws(Sampler[Draw]):
@@ -163,10 +178,14 @@ class _GroupedDraws(Sampler[Draw]):
 class _MappedDraws(Dataset):
     """Maps a `Draw` to a model input; the mapper's randomness follows from seed and position."""
 
-    def __init__(self, dataset: Sequence[dict], mapper: Callable, seed: int) -> None:
-        # One byte buffer, which loader processes share instead of copying page by page.
-        self._records = DatasetFromList(list(dataset), copy=False)
-        self._mapper, self._seed = mapper, seed
+    def __init__(
+        self, dataset: Sequence[dict], mapper: Callable, seed: int, on_broken_image: str
+    ) -> None:
+        # Flat arrays or one byte buffer: loader processes share both instead of copying Python
+        # objects page by page.
+        self._records = flat_records(dataset) or DatasetFromList(list(dataset), copy=False)
+        self._mapped = OrNext(self._records, mapper, on_broken_image)
+        self._seed = seed
 
     def __len__(self) -> int:
         return len(self._records)
@@ -175,6 +194,6 @@ class _MappedDraws(Dataset):
         before = np.random.get_state()
         np.random.seed(np.random.SeedSequence([self._seed, draw.position]).generate_state(4))
         try:
-            return self._mapper(self._records[draw.index])
+            return self._mapped(draw.index)
         finally:
             np.random.set_state(before)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from project.data.coco_file import check_file_name, read_bytes
+from project.data.plan import SplitSource, SubsetPlan
 from project.data.selection import Note
+from project.data.splits import Splitting
 from project.errors import UserError
 
 import msgspec
@@ -26,7 +28,8 @@ class SplitRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One split: its source, what was chosen of it, what came out.
 
     ``count`` is the number that was asked for; absent for "all". An unlabelled split has
-    ``file_names`` instead of annotations. ``repaired`` and ``left_out`` cover all annotations of
+    ``file_names`` instead of annotations. ``coco`` is the split of COCO that missing sources can be
+    fetched from, such as "val2017". ``repaired`` and ``left_out`` cover all annotations of
     the classes in the source file, in chosen images or not.
     """
 
@@ -34,6 +37,7 @@ class SplitRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     annotations: str | None = None
     sha256: str | None = None
     count: int | None = None
+    coco: str | None = None
     num_images: int
     num_negatives: int = 0
     category_ids: dict[str, int] = {}
@@ -45,7 +49,10 @@ class SplitRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Manifest(msgspec.Struct):
-    """How a subset was made; enough to make it again from the same sources."""
+    """How a subset was made; enough to make it again from the same sources.
+
+    ``splitting`` and ``keep_empty`` are absent where splits were drawn by count.
+    """
 
     name: str
     classes: list[str]
@@ -53,6 +60,43 @@ class Manifest(msgspec.Struct):
     negatives: float
     splits: dict[str, SplitRecord]
     format: int = 1
+    splitting: Splitting | msgspec.UnsetType = msgspec.UNSET
+    keep_empty: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+def new_manifest(plan: SubsetPlan) -> Manifest:
+    """A manifest with the choices of ``plan`` and no split yet."""
+    return Manifest(
+        plan.name,
+        list(plan.classes),
+        plan.seed,
+        plan.negatives,
+        {},
+        splitting=plan.splitting or msgspec.UNSET,
+        keep_empty=plan.keep_empty or msgspec.UNSET,
+    )
+
+
+def plan_of(manifest: Manifest) -> SubsetPlan:
+    """The choices that a manifest records."""
+    splits = {
+        split: SplitSource(
+            Path(record.images),
+            None if record.annotations is None else Path(record.annotations),
+            record.count,
+            record.coco,
+        )
+        for split, record in manifest.splits.items()
+    }
+    return SubsetPlan(
+        manifest.name,
+        tuple(manifest.classes),
+        splits,
+        manifest.seed,
+        manifest.negatives,
+        manifest.keep_empty is True,
+        manifest.splitting or None,
+    )
 
 
 def read_manifest(path: str | Path) -> Manifest:

@@ -119,7 +119,11 @@ class Pool:
 
 
 def draw_images(
-    pools: Mapping[str, Pool], counts: Mapping[str, int | None], *, negatives: float, seed: int
+    pools: Mapping[str, Pool],
+    counts: Mapping[str, int | None],
+    *,
+    negatives: float | None,
+    seed: int,
 ) -> dict[str, list[int]]:
     """Source image ids of each split, in the order of the source file; splits never share a file.
 
@@ -129,7 +133,8 @@ def draw_images(
     Args:
         pools: split → where it draws from.
         counts: split → number of images; None takes every image that has an annotation.
-        negatives: share (0-1) of the images of a split without any object of the classes.
+        negatives: share (0-1) of the images of a split without any object of the classes; None
+            takes all of them where the count is None, and none elsewhere.
 
     Raises:
         UserError: if a pool holds too few images.
@@ -139,14 +144,19 @@ def draw_images(
     for split in sorted(pools, key=DRAWING_ORDER.index):
         pool, count = pools[split], counts[split]
         free = [i for i in pool.file.images if _keys(pool, i).isdisjoint(taken)]
-        order = sorted((image.id for image in free), key=lambda number: _rank(seed, number))
+        order = sorted((image.id for image in free), key=lambda number: rank(seed, number))
         positive = [i for i in order if i in pool.labels.annotations]
         negative = [i for i in order if i not in pool.labels.touched]
-        num_negative = _num_negatives(len(positive), count, negatives)
+        if negatives is None:
+            num_negative = len(negative) if count is None else 0
+        else:
+            num_negative = num_negatives(len(positive), count, negatives)
         num_positive = len(positive) if count is None else count - num_negative
         where = f"{pool.file.path} has too few images for {split!r}"
-        _enough(f"{where} with {_listed(pool.labels.category_ids)}", num_positive, len(positive))
-        _enough(f"{where} without any of the classes", num_negative, len(negative))
+        need_images(
+            f"{where} with {_listed(pool.labels.category_ids)}", num_positive, len(positive)
+        )
+        need_images(f"{where} without any of the classes", num_negative, len(negative))
         keep = {*positive[:num_positive], *negative[:num_negative]}
         for image in free:
             if image.id in keep:
@@ -155,10 +165,15 @@ def draw_images(
     return chosen
 
 
+def chosen_images(pool: Pool, ids: Iterable[int]) -> list[CocoImage]:
+    """The images of ``ids``, in the order of the file."""
+    wanted = set(ids)
+    return [image for image in pool.file.images if image.id in wanted]
+
+
 def chosen_paths(pool: Pool, ids: Iterable[int]) -> list[str]:
     """Absolute paths of the image files of ``ids``."""
-    wanted = set(ids)
-    return [_path(pool, image) for image in pool.file.images if image.id in wanted]
+    return [_path(pool, image) for image in chosen_images(pool, ids)]
 
 
 def _path(pool: Pool, image: CocoImage) -> str:
@@ -170,17 +185,20 @@ def _keys(pool: Pool, image: CocoImage) -> set[str]:
     return {_path(pool, image), f"{pool.file.sha256} {image.id}"}
 
 
-def _rank(seed: int, number: int | str) -> bytes:
+def rank(seed: int, number: int | str) -> bytes:
+    """Where an image id or file name stands in the draw of ``seed``."""
     return hashlib.sha256(f"{seed}/{number}".encode()).digest()
 
 
-def _num_negatives(num_positive: int, count: int | None, share: float) -> int:
+def num_negatives(num_positive: int, count: int | None, share: float) -> int:
+    """Images without the classes: ``share`` of ``count``, or of all when it is None."""
     if count is None:
         return round(num_positive * share / (1 - share))
     return round(count * share)
 
 
-def _enough(where: str, asked: int, there: int) -> None:
+def need_images(where: str, asked: int, there: int) -> None:
+    """Raise a `UserError` if more images are asked for than there are."""
     if asked > there:
         raise UserError(f"{where}: {asked} asked for, {there} there (images of other splits apart)")
 
@@ -191,5 +209,5 @@ def _listed(names: Iterable[str]) -> str:
 
 def draw_files(names: Sequence[str], count: int | None, seed: int) -> list[str]:
     """``count`` of the file ``names`` of an unlabelled folder (None: all), sorted."""
-    order = sorted(names, key=lambda name: _rank(seed, name))
+    order = sorted(names, key=lambda name: rank(seed, name))
     return sorted(order[:count])

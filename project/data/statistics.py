@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from project.data.records import flat_records
 from project.errors import UserError
 
 import numpy as np
@@ -55,6 +56,9 @@ def class_statistics(
     Raises:
         UserError: if an annotation has a category that isn't one of the K.
     """
+    own_names = getattr(dataset_dicts, "class_names", None)
+    if class_names is None and own_names is not None and (flat := flat_records(dataset_dicts)):
+        return ClassStatistics(flat.category_counts(len(own_names)), tuple(own_names))
     ids = [
         (i, annotation["category_id"], record.get("image_id", i))
         for i, record in enumerate(dataset_dicts)
@@ -62,7 +66,7 @@ def class_statistics(
         if not annotation.get("iscrowd", 0)
     ]
     if class_names is None:
-        class_names = getattr(dataset_dicts, "class_names", None)
+        class_names = own_names
     if class_names is None:
         class_names = [str(k) for k in range(1 + max((k for _, k, _ in ids), default=-1))]
     counts = np.zeros((len(dataset_dicts), len(class_names)), np.int64)

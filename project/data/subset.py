@@ -13,82 +13,68 @@ Class names choose the categories, never ids: exported files of one dataset disa
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
+from project.data.coco_download import CocoServer
 from project.data.coco_file import read_coco_file
-from project.data.documents import labelled_split, unlabelled_split
+from project.data.documents import IMAGE_SUFFIXES, labelled_split, unlabelled_split
 from project.data.manifest import (
     MANIFEST,
     Manifest,
+    new_manifest,
+    plan_of,
     read_manifest,
     relocate_sources,
 )
+from project.data.near_duplicates import near_duplicate_groups
+from project.data.plan import SPLITS, SplitSource, SubsetPlan, check_folders, check_plan
 from project.data.publish import new_folder, place_file
 from project.data.selection import (
     DRAWING_ORDER,
     Pool,
+    chosen_images,
     chosen_paths,
     draw_files,
     draw_images,
     select_labels,
 )
+from project.data.splits import split_images
 from project.errors import UserError
 
 import msgspec
 
-SPLITS = ("train", "val", "test")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-
-
-@dataclass(frozen=True)
-class SplitSource:
-    """Where a split comes from: a COCO file with its images, or an unlabelled image folder.
-
-    ``count`` is the number of images; None takes all that show one of the classes (all images of
-    an unlabelled folder).
-    """
-
-    images: Path
-    annotations: Path | None = None
-    count: int | None = None
-
-
-@dataclass(frozen=True)
-class SubsetPlan:
-    """What to make. ``negatives`` is the share (0-1) of images without any of the classes.
-
-    Splits that name the same annotation file draw disjoint images from it.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    splits: Mapping[str, SplitSource]
-    seed: int = 0
-    negatives: float = 0.0
+__all__ = ["SPLITS", "SplitSource", "SubsetPlan", "build_subset", "rebuild_subset"]
 
 
 def build_subset(
-    plan: SubsetPlan, root: str | Path, *, copy: bool = False, overwrite: bool = False
+    plan: SubsetPlan,
+    root: str | Path,
+    *,
+    copy: bool = False,
+    overwrite: bool = False,
+    server: CocoServer | None = None,
 ) -> Manifest:
     """Make the subset below ``root``; images are linked unless ``copy``. Returns its manifest.
 
+    Args:
+        server: fetches what is missing of sources that belong to COCO; None fetches nothing.
+
     Raises:
-        UserError: on a plan that can't be met, or source files that can't be used. Nothing is
-            written then, and an older subset of the name stays as it was.
+        UserError: on a plan that can't be met, or source files that can't be used or fetched.
+            Nothing but fetched files is written then, and an older subset of the name stays as it
+            was.
     """
-    _check_plan(plan)
-    pools = _read_pools(plan)
-    counts = {split: source.count for split, source in plan.splits.items()}
-    ids = draw_images(pools, counts, negatives=plan.negatives, seed=plan.seed)
+    pools = _open(plan, server)
+    ids = _draw(plan, pools)
     used = {path for split in pools for path in chosen_paths(pools[split], ids[split])}
     names = {
         split: _draw_unlabelled(split, source, plan.seed, used)
         for split, source in plan.splits.items()
         if source.annotations is None
     }
+    _fetch_images(plan, pools, ids, server)
     return _write(plan, pools, ids, names, Path(root), copy, overwrite)
 
 
@@ -99,29 +85,23 @@ def rebuild_subset(
     relocate: Mapping[str, str] | None = None,
     copy: bool = False,
     overwrite: bool = False,
+    server: CocoServer | None = None,
 ) -> Manifest:
     """Make the subset that a manifest describes once more, from the same source files.
 
     Args:
         relocate: old → new beginnings of source paths, for sources that have moved.
+        server: fetches sources that belong to COCO and aren't here; None fetches nothing.
 
     Raises:
         UserError: as `build_subset`, and if a source file isn't the one of the manifest.
     """
     manifest = relocate_sources(read_manifest(manifest_file), relocate or {})
-    splits = {
-        split: SplitSource(
-            Path(record.images),
-            None if record.annotations is None else Path(record.annotations),
-            record.count,
-        )
-        for split, record in manifest.splits.items()
-    }
-    plan = SubsetPlan(
-        manifest.name, tuple(manifest.classes), splits, manifest.seed, manifest.negatives
-    )
-    _check_plan(plan)
-    pools = _read_pools(plan)
+    plan = plan_of(manifest)
+    if server is not None:
+        splits = {split: _fetchable(source, server) for split, source in plan.splits.items()}
+        plan = replace(plan, splits=splits)
+    pools = _open(plan, server)
     for split, pool in pools.items():
         if pool.file.sha256 != manifest.splits[split].sha256:
             raise UserError(
@@ -129,28 +109,54 @@ def rebuild_subset(
                 f"is {pool.file.sha256[:12]}..., expected {manifest.splits[split].sha256[:12]}..."
             )
     ids = {split: manifest.splits[split].image_ids for split in pools}
-    names = {split: manifest.splits[split].file_names for split in splits if split not in pools}
+    names = {s: manifest.splits[s].file_names for s in plan.splits if s not in pools}
+    _fetch_images(plan, pools, ids, server)
     return _write(plan, pools, ids, names, Path(root), copy, overwrite)
 
 
-def _check_plan(plan: SubsetPlan) -> None:
-    if not re.fullmatch(r"\w[\w.+-]*", plan.name):
-        raise UserError(f"subset name {plan.name!r}: use letters, digits and any of _ . + -")
-    if plan.name == "scenes":
-        raise UserError("subset name 'scenes' belongs to the built-in scenes; choose another")
-    if not plan.classes:
-        raise UserError("no classes: name at least one, in the order they should be numbered")
-    if twice := sorted({name for name in plan.classes if plan.classes.count(name) > 1}):
-        raise UserError(f"class {twice[0]!r} is named twice")
-    if not plan.splits or not set(plan.splits) <= set(SPLITS):
-        raise UserError(f"splits {sorted(plan.splits)}: expected at least one of {list(SPLITS)}")
-    if not 0 <= plan.negatives < 1:
-        raise UserError(f"share of negatives {plan.negatives}: expected 0 up to, not with, 1")
-    for split, source in plan.splits.items():
-        if source.count is not None and source.count < 1:
-            raise UserError(f"{split}: {source.count} images asked for; expected at least 1")
-        if not source.images.is_dir():
-            raise UserError(f"{split}: image folder {source.images} doesn't exist")
+def _fetchable(source: SplitSource, server: CocoServer) -> SplitSource:
+    """The source where it is, or else in the server's cache."""
+    if source.coco is None or source.annotations.is_file():
+        return source
+    file, images = server.annotation_file(source.coco), server.images_dir(source.coco)
+    return replace(source, annotations=file, images=images)
+
+
+def _open(plan: SubsetPlan, server: CocoServer | None) -> dict[str, Pool]:
+    """The checked plan's annotation files, fetched if need be, and their labels."""
+    check_plan(plan)
+    for source in plan.splits.values():
+        if server is not None and source.coco is not None:
+            if not source.annotations.is_file():
+                server.fetch_annotations(source.coco)
+            source.images.mkdir(parents=True, exist_ok=True)
+    check_folders(plan)
+    return _read_pools(plan)
+
+
+def _draw(plan: SubsetPlan, pools: Mapping[str, Pool]) -> dict[str, list[int]]:
+    counts = {split: source.count for split, source in plan.splits.items() if split in pools}
+    if plan.splitting is None:
+        share = None if plan.keep_empty else plan.negatives
+        return draw_images(pools, counts, negatives=share, seed=plan.seed)
+    pool = next(iter(pools.values()))
+    groups = None
+    if plan.splitting.group_duplicates:
+        groups = near_duplicate_groups(pool.file.path, pool.images_dir)
+    return split_images(
+        pool, plan.splitting, counts, negatives=plan.negatives, seed=plan.seed, groups=groups
+    )
+
+
+def _fetch_images(
+    plan: SubsetPlan,
+    pools: Mapping[str, Pool],
+    ids: Mapping[str, list[int]],
+    server: CocoServer | None,
+) -> None:
+    for split, pool in pools.items():
+        if server is not None and (coco := plan.splits[split].coco) is not None:
+            server.fetch_images(coco, pool.images_dir, chosen_images(pool, ids[split]))
 
 
 def _read_pools(plan: SubsetPlan) -> dict[str, Pool]:
@@ -190,7 +196,7 @@ def _write(
 ) -> Manifest:
     target = root / plan.name
     _keep_sources(plan, target)
-    manifest = Manifest(plan.name, list(plan.classes), plan.seed, plan.negatives, {})
+    manifest = new_manifest(plan)
     with new_folder(target, overwrite=overwrite) as folder:
         for split in sorted(plan.splits, key=DRAWING_ORDER.index, reverse=True):
             if split in pools:
@@ -199,7 +205,7 @@ def _write(
                 document, record = unlabelled_split(
                     plan.splits[split].images, names[split], plan.classes
                 )
-            record.count = plan.splits[split].count
+            record.count, record.coco = plan.splits[split].count, plan.splits[split].coco
             if not document["images"]:
                 raise UserError(f"{split}: no image of {record.annotations} shows the classes")
             _place_images(document["images"], Path(record.images), folder / "images" / split, copy)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import re
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import project.engine.schedule  # noqa: F401 - registers the resolvers that the configs use
-from project.errors import UserError, unknown_name
+from project.errors import UserError, one_line, unknown_name
 
 import yaml
-from detectron2.config import LazyConfig
+from detectron2.config import LazyConfig, instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -62,10 +64,12 @@ def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
         cfg = LazyConfig.load(str(file))
     except UserError:
         raise
-    except Exception as error:  # a config file is a program: anything may come out of it
+    except (Exception, SystemExit) as error:  # a config file is a program: anything may come
         raise UserError(
             f"config file {file} fails to load: {type(error).__name__}: {one_line(error)}"
         ) from error
+    if not isinstance(cfg, DictConfig):
+        raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")
     return apply_overrides(cfg, overrides)
 
 
@@ -85,25 +89,31 @@ def load_run(
     file = run_dir / "config.yaml"
     if not file.is_file():
         raise UserError(f"{run_dir} is no run folder: it has no config.yaml")
-    if trust:
-        cfg = load_config(file)
-    else:
-        try:
-            cfg = OmegaConf.create(yaml.safe_load(file.read_text("utf-8")), flags=_OBJECTS)
-        except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{file} is not plain data: {one_line(error)}. If the run is your own, add --trust"
-            ) from error
-        if not isinstance(cfg, DictConfig):
-            raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")
-        check_targets(cfg, file)
-    if "train" not in cfg:
-        raise UserError(f"{file} holds no run's config: it has no key 'train'")
+    cfg = load_config(file) if trust else _read_plain(file)
+    if not isinstance((OmegaConf.to_container(cfg) or {}).get("train"), dict):
+        raise UserError(f"{file} holds no run's config: it has no section 'train'")
     cfg.train.output_dir = str(run_dir)
     return apply_overrides(cfg, overrides)
 
 
-_OBJECTS = {"allow_objects": True}
+def _read_plain(file: Path) -> DictConfig:
+    """The config in a YAML file that nobody vouches for."""
+    try:
+        content = yaml.safe_load(file.read_text("utf-8"))
+        cfg = OmegaConf.create(content, flags={"allow_objects": True})
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{file} is not plain data: {one_line(error)[:300]}. If the run is your own, add --trust"
+        ) from error
+    if not isinstance(cfg, DictConfig):
+        raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")
+    check_targets(cfg, file)
+    return cfg
+
+
+# What an interpolation may be: the way to another node, or one of our two resolvers. OmegaConf's
+# own make new nodes out of text (oc.create, oc.decode) or tell the environment (oc.env).
+_SAFE_INTERPOLATION = re.compile(r"\$\{\s*(?:[\w.\[\]]+\s*\}|(?:iterations|part):)")
 
 
 def check_targets(cfg: DictConfig, file: Path) -> None:
@@ -111,31 +121,46 @@ def check_targets(cfg: DictConfig, file: Path) -> None:
 
     The object itself must live there too: ``torch.nn.os.system`` starts with a safe name.
     """
-    for key, target in _targets(cfg):
-        found = pydoc.locate(target) if target.startswith(SAFE_TARGETS) else None
-        home = f"{getattr(found, '__module__', '')}."
-        is_buildable = inspect.isclass(found) or inspect.isroutine(found)
-        if not (is_buildable and home.startswith(SAFE_TARGETS)):
+    for key, value in _texts(OmegaConf.to_container(cfg, resolve=False)):
+        if value.count("${") != len(_SAFE_INTERPOLATION.findall(value)):
             raise UserError(
-                f"{file}: {key} would build {target!r}, which is none of the project's, "
-                f"detectron2's, torch's, torchvision's or fvcore's building blocks. "
+                f"{file}: {key} is {value!r}; interpolations may lead to other keys, or use "
+                f"'iterations' and 'part'. If the run is your own, add --trust"
+            )
+        if key.endswith("._target_") and not _is_safe(value):
+            raise UserError(
+                f"{file}: {key.removesuffix('._target_')} would build {value!r}, which is none of "
+                f"the project's, detectron2's, torch's, torchvision's or fvcore's building blocks. "
                 f"If the run is your own, add --trust"
             )
 
 
-def _targets(node: Any, key: str = "cfg") -> Iterator[tuple[str, str]]:
-    """``(key, target)`` of every ``_target_`` below ``node``, interpolations left alone."""
-    if isinstance(node, DictConfig):
-        items = node.items_ex(resolve=False)
-    elif isinstance(node, ListConfig):
-        items = enumerate(node._iter_ex(resolve=False))
+def _is_safe(target: str) -> bool:
+    if not target.startswith(SAFE_TARGETS):
+        return False
+    try:
+        found = pydoc.locate(target)
+    except pydoc.ErrorDuringImport:
+        return False
+    home = f"{getattr(found, '__module__', '')}."
+    return (inspect.isclass(found) or inspect.isroutine(found)) and home.startswith(SAFE_TARGETS)
+
+
+def _texts(node: Any, key: str = "cfg") -> Iterator[tuple[str, str]]:
+    """``(key, text)`` of every text in a container; a ``_target_`` counts as text in any case."""
+    if isinstance(node, dict):
+        items = node.items()
+    elif isinstance(node, list):
+        items = enumerate(node)
     else:
+        if isinstance(node, str):
+            yield key, node
         return
     for name, value in items:
         if name == "_target_":
-            yield key, str(value)
+            yield f"{key}._target_", str(value)
         else:
-            yield from _targets(value, f"{key}.{name}")
+            yield from _texts(value, f"{key}.{name}")
 
 
 def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -202,18 +227,46 @@ def select(cfg: DictConfig, key: str) -> Any:
     try:
         return OmegaConf.select(cfg, key, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise _as_user_error(error, key) from error
+        reason = str(error).split("\n")[0]  # then come omegaconf's own names for the place
+        mistake = _user_error_behind(error) or UserError(f"config key {key!r}: {reason}")
+        raise mistake from error
 
 
-def _as_user_error(error: BaseException, key: str) -> UserError:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return UserError(f"config key {key}: {one_line(error)}")
+def _user_error_behind(error: BaseException | None) -> UserError | None:
+    """The user's mistake among the causes of ``error``: resolvers wrap what they raise."""
+    while not isinstance(error, UserError | None):
+        error = error.__cause__ or error.__context__
+    return error
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an exception without line breaks, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+def require(cfg: DictConfig, *keys: str) -> None:
+    """Raise a `UserError` unless the config has each of ``keys`` (dotted)."""
+    for key in keys:
+        node: Any = cfg
+        parts = key.split(".")
+        for depth, part in enumerate(parts, 1):
+            known = [str(k) for k in node] if isinstance(node, DictConfig) else []
+            if part not in known:
+                raise UserError(f"the config has no {key!r}: {unknown_name('key', part, known)}")
+            if depth < len(parts):  # what the key itself holds is looked at elsewhere
+                node = select(node, part)
+
+
+def build(node: Any, key: str) -> Any:
+    """What ``node``, the config's ``key``, describes; a mistake in it is told with the key.
+
+    Raises:
+        UserError: with the innermost place in the code, as a component may be wrong as well.
+    """
+    try:
+        return instantiate(node)
+    except UserError:
+        raise
+    except Exception as error:  # a config may call anything
+        if (mistake := _user_error_behind(error)) is not None:
+            raise mistake from error
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"config key {key!r} can't be built: {type(error).__name__}: {one_line(error)} "
+            f"({Path(place.filename).name}:{place.lineno})"
+        ) from error

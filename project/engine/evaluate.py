@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from project.data.catalog import class_names
-from project.engine.config import one_line
-from project.errors import UserError, unknown_name
+from project.engine.config import build, require
+from project.errors import UserError, from_worker, one_line, unknown_name
 
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import instantiate
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 RESULTS_FILE = "coco_instances_results.json"  # the name COCOEvaluator writes
 
 
 def build_model(cfg: DictConfig) -> nn.Module:
     """The config's model on its device, its number of classes checked against the dataset's."""
-    model = instantiate(cfg.model).to(cfg.train.device)
+    model = build(cfg.model, "model").to(cfg.train.device)
     check_num_classes(model, class_names(cfg.dataset.name, cfg.dataset.root))
     return model
 
@@ -47,20 +47,19 @@ def load_weights(
         weights: a file, a URL, ``detectron2://…``, or "" for the weights as they are.
         resume: take the newest checkpoint of the checkpointer's folder where there is one.
     """
-    resuming = resume and checkpointer.has_checkpoint()
-    source = checkpointer.get_checkpoint_file() if resuming else weights
+    source, remedy = weights, "give another file with train.init_checkpoint=FILE"
+    if resume and checkpointer.has_checkpoint():
+        source = checkpointer.get_checkpoint_file()
+        remedy = "write the name of an older one into the file last_checkpoint beside it"
+    elif "://" in str(weights):
+        remedy = (
+            "give a local file with train.init_checkpoint=FILE, or start from random weights "
+            'with train.init_checkpoint=""'
+        )
     try:
         return checkpointer.resume_or_load(weights, resume=resume)
     except Exception as error:  # any file may be given, and any network may be missing
-        remedy = (
-            "remove it, and the one before is used if last_checkpoint names it"
-            if resuming
-            else "give a local file with train.init_checkpoint=FILE, or start from random weights "
-            'with train.init_checkpoint=""'
-        )
-        raise UserError(
-            f"weights {source} can't be loaded: {one_line(error) or 'no such file'}; {remedy}"
-        ) from error
+        raise UserError(f"weights {source} can't be loaded: {one_line(error)}; {remedy}") from error
 
 
 def newest_checkpoint(run_dir: str | Path) -> Path:
@@ -70,12 +69,13 @@ def newest_checkpoint(run_dir: str | Path) -> Path:
         UserError: if there is none.
     """
     pointer = Path(run_dir, "last_checkpoint")
-    if not pointer.is_file():
+    name = Path(pointer.read_text("utf-8").strip()).name if pointer.is_file() else ""
+    if not name:
         raise UserError(
             f"{run_dir} holds no checkpoint to evaluate; train first, or give one with "
             f"train.init_checkpoint=FILE"
         )
-    return Path(run_dir, Path(pointer.read_text("utf-8").strip()).name)
+    return Path(run_dir, name)
 
 
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
@@ -83,12 +83,21 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
 
     On the main process; the others get ``{}``. Predictions land in the evaluator's folder.
     """
-    results = inference_on_dataset(
-        model, instantiate(cfg.dataloader.test), instantiate(cfg.dataloader.evaluator)
-    )
+    loader = build(cfg.dataloader.test, "dataloader.test")
+    results = _infer(model, loader, build(cfg.dataloader.evaluator, "dataloader.evaluator"))
     if comm.is_main_process():
         print_csv_format(results)
     return results
+
+
+def _infer(model: nn.Module, loader, evaluator: COCOEvaluator) -> dict:
+    if isinstance(model, DistributedDataParallel):
+        # Processes have shards of different length: nothing may be exchanged batch by batch.
+        model = model.module
+    try:
+        return inference_on_dataset(model, loader, evaluator)
+    except UserError as error:
+        raise from_worker(error) from None
 
 
 def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> Path:
@@ -102,11 +111,13 @@ def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> 
     if dataset_name not in DatasetCatalog.list():
         raise UserError(unknown_name("dataset", dataset_name, DatasetCatalog.list()))
     records = DatasetCatalog.get(dataset_name)  # fills in the metadata
-    model = instantiate(cfg.model).to(cfg.train.device)
+    require(cfg, "model", "dataloader.test.mapper")
+    model = build(cfg.model, "model").to(cfg.train.device)
     check_num_classes(model, MetadataCatalog.get(dataset_name).thing_classes)
     weights = str(weights or newest_checkpoint(cfg.train.output_dir))
     load_weights(DetectionCheckpointer(model), weights)
-    loader = build_detection_test_loader(records, mapper=instantiate(cfg.dataloader.test.mapper))
+    mapper = build(cfg.dataloader.test.mapper, "dataloader.test.mapper")
+    loader = build_detection_test_loader(records, mapper=mapper)
     folder = Path(cfg.train.output_dir, "inference", dataset_name)
-    inference_on_dataset(model, loader, COCOEvaluator(dataset_name, output_dir=str(folder)))
+    _infer(model, loader, COCOEvaluator(dataset_name, output_dir=str(folder)))
     return folder / RESULTS_FILE

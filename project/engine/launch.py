@@ -33,12 +33,40 @@ class Processes:
 
     @property
     def world_size(self) -> int:
+        """Processes of the whole run; under ``torchrun`` it is torchrun that says."""
+        if under_torchrun():
+            return int(os.environ["WORLD_SIZE"])
         return self.num_gpus * self.num_machines
+
+    def check(self) -> None:
+        """Raise a `UserError` unless the flags describe a run."""
+        if under_torchrun():
+            if (self.num_gpus, self.num_machines, self.machine_rank) != (1, 1, 0):
+                raise UserError(
+                    "torchrun says how many processes there are; leave out --num-gpus, "
+                    "--num-machines and --machine-rank"
+                )
+            return
+        for flag, number in (("gpus", self.num_gpus), ("machines", self.num_machines)):
+            if number < 1:
+                raise UserError(f"--num-{flag} {number}: expected at least 1")
+        if not 0 <= self.machine_rank < self.num_machines:
+            raise UserError(
+                f"--machine-rank {self.machine_rank}: expected 0 to {self.num_machines - 1} with "
+                f"--num-machines {self.num_machines}"
+            )
+        if self.num_machines > 1 and self.dist_url == "auto":
+            raise UserError("several machines need --dist-url tcp://FIRST_MACHINE:PORT")
 
 
 def under_torchrun() -> bool:
     """Whether this process was started by ``torchrun``."""
     return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def speaks() -> bool:
+    """Whether this process is the one that tells the user how a run ended."""
+    return not under_torchrun() or os.environ.get("RANK") == "0"
 
 
 def choose_device(wanted: str, processes: Processes) -> str:
@@ -47,21 +75,27 @@ def choose_device(wanted: str, processes: Processes) -> str:
     Raises:
         UserError: if more GPUs are asked for than there are, or the device is unknown.
     """
-    kind = str(wanted).split(":")[0]
-    if kind not in ("cuda", "cpu"):
-        raise UserError(f"train.device={wanted!r}: expected 'cuda' or 'cpu'")
+    kind, _, number = str(wanted).partition(":")
+    if kind not in ("cuda", "cpu") or (number and not number.isdecimal()):
+        raise UserError(f"train.device={wanted}: expected 'cuda' or 'cpu'")
     if kind == "cpu":
         return "cpu"
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     needed = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if under_torchrun() else processes.num_gpus
-    if available >= needed:
-        return str(wanted)
     if available == 0 and needed == 1:
         return "cpu"
-    raise UserError(
-        f"{needed} GPUs were asked for and {available} found; lower --num-gpus, or add "
-        f"train.device=cpu to run {needed} processes on the CPU"
-    )
+    if needed > available:
+        raise UserError(
+            f"{needed} GPUs were asked for and {available} found; start fewer processes "
+            f"(--num-gpus, torchrun's --nproc-per-node), or add train.device=cpu to run "
+            f"{needed} of them on the CPU"
+        )
+    if number and (processes.world_size > 1 or int(number) >= available):
+        raise UserError(
+            f"train.device={wanted}: this machine has {available} GPUs, counted from 0, and "
+            f"several processes need train.device=cuda, which gives each its own"
+        )
+    return str(wanted)
 
 
 def launch(function: Callable, processes: Processes, device: str, args: tuple = ()) -> None:
@@ -75,6 +109,7 @@ def launch(function: Callable, processes: Processes, device: str, args: tuple = 
         UserError: a process's user error, or flags that don't fit together.
         RuntimeError: with the traceback of the process that failed first.
     """
+    processes.check()
     if under_torchrun():
         rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
@@ -89,8 +124,6 @@ def launch(function: Callable, processes: Processes, device: str, args: tuple = 
 def _spawn(function: Callable, processes: Processes, device: str, args: tuple) -> None:
     url = processes.dist_url
     if url == "auto":
-        if processes.num_machines > 1:
-            raise UserError("several machines need --dist-url tcp://FIRST_MACHINE:PORT")
         url = f"tcp://127.0.0.1:{_free_port()}"
     failures = mp.get_context("spawn").SimpleQueue()
     context = mp.start_processes(
@@ -112,6 +145,10 @@ def _spawn(function: Callable, processes: Processes, device: str, args: tuple) -
         if is_user_error:
             raise UserError(text) from None
         raise RuntimeError(f"process {rank} failed:\n{text}") from None
+    except BaseException:  # Ctrl-C: nobody is left behind
+        for process in context.processes:
+            process.terminate()
+        raise
 
 
 def _worker(local_rank, function, processes, device, url, failures, args) -> None:
@@ -133,7 +170,13 @@ def _join(device: str, rank: int, size: int, local_rank: int, local_size: int, u
     else:
         torch.cuda.set_device(local_rank)
     backend = "gloo" if device == "cpu" else "nccl"
-    dist.init_process_group(backend, init_method=url, world_size=size, rank=rank)
+    try:
+        dist.init_process_group(backend, init_method=url, world_size=size, rank=rank)
+    except (RuntimeError, ValueError) as error:  # a wrong or used address, a firewall, a time-out
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"process {rank} of {size} can't meet the others at {url}: {reason}; check --dist-url"
+        ) from error
     comm.create_local_process_group(local_size)
     comm.synchronize()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from project.data.catalog import register_subset
-from project.engine.config import load_config, select
+from project.engine.checks import check_config, check_length, check_run_folder
+from project.engine.config import load_config, require
 from project.engine.evaluate import (
     RESULTS_FILE,
     build_model,
@@ -46,28 +47,19 @@ def start(args: argparse.Namespace) -> Path:
         UserError: before any process starts, where the mistake can be seen by then.
     """
     processes = Processes(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
+    processes.check()
+    check_length(args.opts)
     cfg = load_config(args.config_file, args.opts)
+    require(cfg, "train.device")
     device = choose_device(cfg.train.device, processes)
+    check_config(cfg, processes.world_size, train=not args.eval_only)
     output_dir = Path(cfg.train.output_dir)
     if args.eval_only:
         choose_weights(cfg, args)
-    else:
-        select(cfg, "train.max_iter")  # a missing dataset is told here, once
-        if args.machine_rank == 0:
-            check_run_folder(output_dir, resume=args.resume)
+    elif args.machine_rank == 0:
+        check_run_folder(output_dir, resume=args.resume)
     launch(run, processes, device, args=(args, device))
     return output_dir
-
-
-def check_run_folder(output_dir: Path, *, resume: bool) -> None:
-    """Raise a `UserError` rather than mix a new run into the files of another one."""
-    if output_dir.exists() and not output_dir.is_dir():
-        raise UserError(f"train.output_dir={output_dir} is a file")
-    if not resume and output_dir.is_dir() and any(output_dir.iterdir()):
-        raise UserError(
-            f"run folder {output_dir} is not empty; add --resume to continue the run in it, or "
-            f"choose another folder with train.output_dir=FOLDER"
-        )
 
 
 def run(args: argparse.Namespace, device: str) -> None:
@@ -81,7 +73,7 @@ def run(args: argparse.Namespace, device: str) -> None:
         results = evaluate_only(cfg, choose_weights(cfg, args))
         record = {"results": results}
     else:
-        trainer = Trainer(cfg, resume=args.resume)
+        trainer = build_trainer(cfg, resume=args.resume)
         record = {
             "iterations": trainer.max_iter,
             "results": trainer.train(),
@@ -94,6 +86,18 @@ def run(args: argparse.Namespace, device: str) -> None:
         draw_pictures(cfg)
 
 
+def build_trainer(cfg: DictConfig, *, resume: bool) -> Trainer:
+    """The run's trainer; where a mistake prevents it, a new run folder is empty again."""
+    try:
+        return Trainer(cfg, resume=resume)
+    except UserError:
+        if comm.is_main_process() and not resume:
+            for file in Path(cfg.train.output_dir).iterdir():
+                if file.is_file():
+                    file.unlink()
+        raise
+
+
 def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
     """Run folder, loggers, the environment in the log, ``config.yaml``, random seeds.
 
@@ -102,9 +106,12 @@ def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
     """
     rank, output_dir = comm.get_rank(), cfg.train.output_dir
     if comm.is_main_process():
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"train.output_dir={output_dir} can't be made: {error}") from error
     comm.synchronize()
-    for name in ("fvcore", "detectron2", "project"):
+    for name in ("fvcore", "iopath", "detectron2", "project"):
         setup_logger(output_dir, distributed_rank=rank, name=name)
     logger.info("Process %d of %d\n%s", rank, comm.get_world_size(), collect_env_info())
     if keep_config and comm.is_main_process():
@@ -114,7 +121,7 @@ def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
 
 def choose_weights(cfg: DictConfig, args: argparse.Namespace) -> str:
     """The checkpoint to evaluate: the one given as an override, else the run folder's newest."""
-    if any(o.startswith("train.init_checkpoint=") for o in args.opts):
+    if any(o.lstrip("+").startswith("train.init_checkpoint=") for o in args.opts):
         if not cfg.train.init_checkpoint:
             raise UserError("--eval-only needs weights, and train.init_checkpoint is empty")
         return cfg.train.init_checkpoint

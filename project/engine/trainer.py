@@ -11,13 +11,13 @@ import logging
 from functools import partial
 
 from project.data.sampler import format_sampling_report
-from project.engine.config import select
+from project.engine.config import build, select
 from project.engine.evaluate import build_model, evaluate, load_weights
-from project.errors import UserError, unknown_name
+from project.errors import UserError, one_line, unknown_name
 
 import torch
+import torch.distributed as dist
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import instantiate
 from detectron2.engine import (
     AMPTrainer,
     HookBase,
@@ -51,7 +51,6 @@ class Trainer:
     def __init__(self, cfg: DictConfig, *, resume: bool = False) -> None:
         self.cfg = cfg
         self.max_iter: int = select(cfg, "train.max_iter")
-        check_batch(cfg)
         model = build_model(cfg)
         optimizer = build_optimizer(cfg, model)
         self.model = create_ddp_model(model, **cfg.train.ddp)
@@ -62,16 +61,39 @@ class Trainer:
         )
         load_weights(self.checkpointer, cfg.train.init_checkpoint, resume=resume)
         self.start_iter = 0
-        if resume and self.checkpointer.has_checkpoint():
-            self.start_iter = self.loop.iter + 1
-            logger.info("Resuming at iteration %d of %d", self.start_iter, self.max_iter)
-            self.loop.reset_data_loader(partial(self._build_loader, self.start_iter))
+        if resume:
+            self._go_on()
         self.loop.register_hooks(self._build_hooks())
 
+    def _go_on(self) -> None:
+        """Set the first iteration and its samples from the checkpoint that was loaded, if any."""
+        if not self.checkpointer.has_checkpoint():
+            logger.warning("No checkpoint in %s: starting anew", self.cfg.train.output_dir)
+            return
+        self.start_iter = self.loop.iter + 1
+        if self.start_iter > self.max_iter:
+            raise UserError(
+                f"the run in {self.cfg.train.output_dir} has done {self.start_iter} iterations, "
+                f"and train.max_iter={self.max_iter}; raise train.max_iter (or train.epochs), or "
+                f"use --eval-only"
+            )
+        logger.info("Resuming at iteration %d of %d", self.start_iter, self.max_iter)
+        self.loop.reset_data_loader(partial(self._build_loader, self.start_iter))
+
     def train(self) -> dict:
-        """Train to ``max_iter``; the last evaluation's results on the main process, else ``{}``."""
+        """Train to ``max_iter``; the last evaluation's results on the main process, else ``{}``.
+
+        Raises:
+            UserError: if training diverges, or an image can't be used.
+        """
         self._log_sampling("Sampling plan", self.loader.sampling_report())
-        self.loop.train(self.start_iter, self.max_iter)
+        try:
+            self.loop.train(self.start_iter, self.max_iter)
+        except FloatingPointError as error:
+            raise UserError(
+                f"{one_line(error).rstrip('.')}; lower optimizer.lr, bound the gradients with "
+                f"optimizer.max_norm=1.0, or lengthen lr_multiplier.warmup_iters"
+            ) from error
         self._log_sampling("Samples drawn", self.sampling_report())
         return self._results
 
@@ -88,10 +110,11 @@ class Trainer:
         """The training loader from ``start_iter`` on: a resumed run goes on where it stopped."""
         node = copy.deepcopy(self.cfg.dataloader.train)
         node.start = start_iter * node.total_batch_size
-        self.loader = instantiate(node)
+        self.loader = build(node, "dataloader.train")
         return self.loader
 
     def _evaluate(self) -> dict:
+        share_buffers(self.model)
         self._results = evaluate(self.cfg, self.model)
         return self._results
 
@@ -103,7 +126,7 @@ class Trainer:
         """
         cfg = self.cfg.train
         timer = hooks.IterationTimer()
-        schedule = hooks.LRScheduler(scheduler=instantiate(self.cfg.lr_multiplier))
+        schedule = hooks.LRScheduler(scheduler=build(self.cfg.lr_multiplier, "lr_multiplier"))
         evaluation = hooks.EvalHook(cfg.eval_period, self._evaluate)
         if not comm.is_main_process():
             return [timer, schedule, evaluation]
@@ -118,21 +141,22 @@ class Trainer:
         ]
 
 
-def check_batch(cfg: DictConfig) -> None:
-    """Raise a `UserError` unless the batch splits evenly over the processes."""
-    batch, world_size = select(cfg, "dataloader.train.total_batch_size"), comm.get_world_size()
-    if batch < 1 or batch % world_size:
-        raise UserError(
-            f"dataloader.train.total_batch_size={batch} does not split over {world_size} "
-            f"processes; take a multiple of {world_size}"
-        )
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the main one's buffers, which are those in its checkpoints.
+
+    Batch norm's running statistics follow each process's own images otherwise, and an evaluation on
+    several processes would judge several models.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     """The config's optimizer over the model's trainable parameters; the config stays as it is."""
     node = copy.deepcopy(cfg.optimizer)
     node.params.model = model
-    return instantiate(node)
+    return build(node, "optimizer")
 
 
 def build_loop(cfg: DictConfig, model: nn.Module, loader, optimizer: Optimizer) -> SimpleTrainer:
@@ -145,3 +169,17 @@ def build_loop(cfg: DictConfig, model: nn.Module, loader, optimizer: Optimizer) 
     if cfg.train.device == "cpu" and name == "float16":
         raise UserError("train.amp.precision=float16 needs a GPU; on the CPU take bfloat16")
     return AMPTrainer(model, loader, optimizer, precision=PRECISIONS[name])
+
+
+class _MistakesInOneLine(logging.Filter):
+    """Detectron2's loop logs what ends it; the user's own mistakes need no traceback there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, UserError | FloatingPointError):
+            record.msg, record.args = f"{record.getMessage()}: {one_line(error)}", None
+            record.exc_info = record.exc_text = None
+        return True
+
+
+logging.getLogger("detectron2.engine.train_loop").addFilter(_MistakesInOneLine())

@@ -93,6 +93,83 @@ def test_a_manifest_makes_it_again(tool, source, tmp_path):
     assert (made / "annotations/train.json").read_bytes() == before
 
 
+def images_of(root, name, split):
+    document = json.loads((root / name / "annotations" / f"{split}.json").read_text())
+    return {image["source_id"] for image in document["images"]}
+
+
+def test_by_ratio_with_rare_classes_in_every_split(tool, source, tmp_path):
+    classes = ("--classes", "cup", "wine glass", "--name", "parts")
+    ratio = ("--ratio", 60, 20, 20, "--stratified", "--seed", 3)
+    code, out, _ = tool(*from_one_file(source), *classes, *ratio)
+    assert code == 0
+    sizes = [len(images_of(tmp_path / "root", "parts", s)) for s in ("train", "val", "test")]
+    assert sizes == [6, 2, 2]
+    assert out.count("wine glass             1 annotations,    0 crowds,      1 images") == 2
+    manifest = json.loads((tmp_path / "root/parts/manifest.json").read_text())
+    ratios = {"train": 60.0, "val": 20.0, "test": 20.0}
+    assert manifest["splitting"] == {"ratios": ratios, "stratified": True}
+
+
+def test_folds_are_subsets_of_their_own(tool, source, tmp_path):
+    args = (*from_one_file(source), "--classes", "cup", "--kfold", 3, "--total", 9)
+    code, out, _ = tool(*args)
+    assert code == 0
+    root = tmp_path / "root"
+    folds = [f"cup_fold{number}of3" for number in (1, 2, 3)]
+    assert [line.split("'")[1] for line in out.splitlines() if line.startswith("Wrote")] == folds
+    val = [images_of(root, name, "val") for name in folds]
+    assert len(val[0] | val[1] | val[2]) == sum(map(len, val)) == 9
+    assert images_of(root, folds[0], "train") == val[1] | val[2]
+    assert tool(*args, "--fold", 2, "--overwrite")[0] == 0
+
+
+def test_person_alone(tool, source, tmp_path):
+    file = source / "labels.json"
+    file.write_text(file.read_text().replace("wine glass", "person"))
+    code, out, _ = tool(*from_one_file(source), "--person", "--train", 4)
+    assert code == 0
+    assert "person                 4 annotations" in out
+    assert images_of(tmp_path / "root", "person", "train") <= {1, 3, 5, 7, 9}
+
+
+def test_the_audit_of_the_source_is_told(tool, source):
+    document = json.loads((source / "labels.json").read_text())
+    document["annotations"][4]["segmentation"] = []
+    (source / "labels.json").write_text(json.dumps(document))
+    args = (*from_one_file(source), "--classes", "cup", "--train", 3, "--val", 2)
+    code, out, _ = tool(*args)
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("audit: ")]
+    assert "empty-mask 1" in line
+    assert "leak" not in line  # one file in two splits
+    assert "audit: " not in tool(*args, "--no-audit", "--overwrite")[1]
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--ratio", "100"], "--ratio has 1 numbers; expected train val [test]"),
+        (["--ratio", "50", "20"], "ratios 50 + 20 are 70 percent; expected 100"),
+        (["--ratio", "80", "20", "--val", "3"], "--val can't go with --ratio or --kfold"),
+        (["--ratio", "80", "20", "--kfold", "3"], "--ratio can't go with --kfold"),
+        (["--ratio", "50", "25", "25", "--test-images", "."], "--split test or a third ratio"),
+        (["--kfold", "-1"], "--kfold -1: expected 2 folds or more"),
+        (["--kfold", "3", "--fold", "0"], "fold 0 of 3"),
+        (["--kfold", "20"], "gets none of 10 images"),
+        (["--fold", "1", "--train", "2"], "--fold goes with --kfold only"),
+        (["--total", "5", "--train", "2"], "--total goes with --ratio or --kfold only"),
+        (["--person", "--train", "2"], "--person stands for --classes person"),
+        (["--keep-empty", "--negatives", "0.5", "--train", "2"], "where all of them are kept"),
+    ],
+)
+def test_choices_that_do_not_go_together(tool, source, args, message):
+    code, out, err = tool(*from_one_file(source), "--classes", "cup", *args)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "args, message",
     [

@@ -321,3 +321,11 @@ def test_arguments_from_configs():
         augmentation(T.AugInput(image_of()))
         assert "ListConfig" not in repr(pickle.dumps(augmentation))
     T.AugmentationList(OmegaConf.create(augmentations, flags={"allow_objects": True}))
+
+
+def test_random_crop_of_a_range_of_pixels_reaches_both_ends():
+    np.random.seed(0)
+    crop = T.RandomCrop("absolute_range", (2, 4))
+    windows = [crop(T.AugInput(image_of(4, 6))) for _ in range(100)]
+    assert {window.h for window in windows} == {window.w for window in windows} == {2, 3, 4}
+    assert {window.x0 for window in windows} == {0, 1, 2, 3, 4}

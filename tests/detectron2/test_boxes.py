@@ -178,3 +178,9 @@ def test_scaling_leaves_the_callers_tensor_alone():
     boxes.scale(2, 3)
     assert tensor.tolist() == [[1, 1, 1, 1]]
     assert boxes.tensor.tolist() == [[2, 3, 2, 3]]
+
+
+def test_inside_box_leaves_out_the_right_and_lower_border():
+    boxes = Boxes(torch.tensor([[0.0, 0, 8, 5], [0, 0, 9, 5], [0, 0, 8, 6], [-1, 0, 8, 5]]))
+    assert boxes.inside_box((6, 9)).tolist() == [True, False, False, False]
+    assert boxes.inside_box((6, 9), 1).tolist() == [True] * 4

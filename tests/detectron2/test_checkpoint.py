@@ -148,6 +148,7 @@ class TestNames:
             expected = expected | {"conv1_w": BOTTOM_UP + "stem.conv1.weight"}
         assert found == expected
         assert [name for name, key in found.items() if key is None] == list(UNUSED_BLOBS)
+        assert figures["caffe2_unmatched_are_null"] is True
         kinds = {key: type(value).__name__ for key, value in rest.items()}
         assert kinds == figures["load_return_keys_for_caffe2"]
         if style == "gamma":
@@ -272,6 +273,13 @@ class TestNames:
         net = Net()
         DetectionCheckpointer(net).load(f"{tmp_path}/m.pth{query}")
         assert first_values(net)["alone.bias"] == 3.0
+
+    def test_prefix_of_some_keys_stays(self, tmp_path):
+        state = {"module.alone.bias": torch.full((2,), 3.0), "alone.weight": torch.ones(2, 2)}
+        torch.save(state, tmp_path / "m.pth")
+        net = Net()
+        DetectionCheckpointer(net).load(f"{tmp_path}/m.pth?matching_heuristics=True")
+        assert first_values(net)["alone.bias"] == 0.0
 
     def test_pycls(self, tmp_path):
         file = tmp_path / "model.pyth"

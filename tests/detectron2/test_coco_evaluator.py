@@ -184,13 +184,11 @@ def test_class_that_the_dataset_lacks(golden40, register):
         evaluator.evaluate()
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_masks_are_encoded_as_pycocotools_does(tmp_path, register, device):
     """Random small masks: full and empty ones, runs over column ends, touching every border."""
     from pycocotools import mask as coco_mask
 
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     rng = np.random.RandomState(0)
     name = register(write_gt(tmp_path, None), load=False)
     evaluator = COCOEvaluator(name, None, False, str(tmp_path))
@@ -206,6 +204,20 @@ def test_masks_are_encoded_as_pycocotools_does(tmp_path, register, device):
         for result, mask in zip(written, masks.numpy(), strict=True):
             rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
             assert result["segmentation"] == {**rle, "counts": rle["counts"].decode()}
+
+
+@pytest.mark.bundled
+def test_flips_of_masks_on_a_device_are_those_of_arrays():
+    """The way of masks on a GPU, here on the CPU."""
+    import detectron2.structures.rle as rle
+
+    rng = np.random.RandomState(0)
+    for shape in ((12, 5, 6), (3, 1, 1), (2, 4, 1), (0, 3, 3)):
+        masks = torch.from_numpy(
+            rng.rand(*shape) < np.linspace(-0.05, 1.05, shape[0])[:, None, None]
+        )
+        for found, mask in zip(rle._flips_on_device(masks), masks.numpy(), strict=True):
+            np.testing.assert_array_equal(found, rle._flips(mask))
 
 
 # --- small ground truth, by hand --------------------------------------------------------------
@@ -484,3 +496,15 @@ def test_keypoints(tmp_path, register):
     evaluator.process([{"image_id": 1}], [{"instances": found}])
     with pytest.raises(AssertionError):
         evaluator.evaluate()
+
+
+def test_a_proposal_recalls_one_object_and_no_crowd(tmp_path, register):
+    """Three times the same box, two objects and a crowd: one proposal is perfect, one far off."""
+    same = [annotation(1), annotation(2), annotation(3, iscrowd=1)]
+    evaluator = COCOEvaluator(register(write_gt(tmp_path, same, images=1)), None, False)
+    evaluator.reset()
+    boxes = Boxes(torch.tensor([[4.0, 4, 24, 24], [30, 30, 34, 34]]))
+    proposals = Instances((40, 50), proposal_boxes=boxes)
+    proposals.objectness_logits = torch.tensor([0.5, 0.4])
+    evaluator.process([{"image_id": 1}], [{"proposals": proposals}])
+    assert evaluator.evaluate()["box_proposals"]["AR@100"] == pytest.approx(50.0)

@@ -11,6 +11,7 @@ import project  # noqa: F401
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.data.datasets import load_coco_json, load_sem_seg, register_coco_instances
+from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import BoxMode
 
 
@@ -175,6 +176,20 @@ def test_keypoints_are_moved_to_pixel_centres(write):
     content["annotations"][3]["keypoints"] = [1, 2, 2, 0, 0, 0]
     records = load_coco_json(write(content), "ROOT")
     assert records[1]["annotations"][1]["keypoints"] == [1.5, 2.5, 2, 0.5, 0.5, 0]
+
+
+def test_errors_of_the_figures(facts):
+    """Each is raised in a test of this file or of test_catalog."""
+    assert facts["errors"] == {
+        "unknown category": "KeyError",
+        "duplicate annotation ids": "AssertionError",
+        "unknown dataset": "KeyError",
+        "metadata changed": "AssertionError",
+        "register twice": "AssertionError",
+        "not callable": "AssertionError",
+        "metadata missing attr": "AttributeError",
+        "no names": "AssertionError",
+    }
 
 
 def broken(change):
@@ -360,22 +375,22 @@ def test_no_label_map(tmp_path):
         load_sem_seg(labels, images)
 
 
-# --- convert_to_coco_json
+# --- records → a COCO file, which COCOEvaluator makes where there is none
 
 
+@pytest.mark.bundled  # upstream's file has other areas and counts
 def test_conversion_keeps_the_ground_truth(write, tmp_path):
-    from detectron2.data.datasets import convert_to_coco_json
-
-    path = write(small_dataset())
-    register_coco_instances("to_convert", {}, path, "ROOT")
-    records = DatasetCatalog.get("to_convert")
-    output = tmp_path / "made" / "converted.json"
-    convert_to_coco_json("to_convert", str(output))
-    content = json.loads(output.read_text())
+    records = load_coco_json(write(small_dataset()), "ROOT", "loaded")
+    fields = MetadataCatalog.get("loaded").as_dict() | {"name": "to_convert"}
+    DatasetCatalog.register("to_convert", lambda: records)
+    MetadataCatalog.get("to_convert").set(**fields)
+    COCOEvaluator("to_convert", None, False, str(tmp_path))
+    made = tmp_path / "to_convert_coco_format.json"
+    content = json.loads(made.read_text())
     assert sorted(c["id"] for c in content["categories"]) == [3, 7]
     assert [a["id"] for a in content["annotations"]] == [1, 2, 3]
     assert [a["area"] for a in content["annotations"]] == [5, 80, 16]  # RLE, polygon, box
-    again = load_coco_json(str(output), "", "converted_again")
+    again = load_coco_json(str(made), "", "converted_again")
     assert plain(again) == plain_with_text_counts(records)
 
 
@@ -388,13 +403,10 @@ def plain_with_text_counts(records):
     return plain(records)
 
 
-def test_conversion_keeps_a_file_that_is_there(tmp_path):
-    from detectron2.data.datasets import convert_to_coco_json
-
-    register("cached", [{"file_name": "a.jpg", "height": 1, "width": 1, "annotations": []}])
-    output = tmp_path / "cached.json"
-    output.write_text("{}")
-    convert_to_coco_json("cached", str(output))
-    assert output.read_text() == "{}"
-    convert_to_coco_json("cached", str(output), allow_cached=False)
-    assert json.loads(output.read_text())["images"][0]["file_name"] == "a.jpg"
+def test_polygons_have_three_points_or_more(write):
+    content = small_dataset()
+    polygons = [[1, 1, 5, 1, 5, 5], [1, 1, 5, 5], [1, 1, 5, 1, 5, 5, 2]]
+    content["annotations"] = [content["annotations"][0] | {"segmentation": polygons}]
+    records = load_coco_json(write(content), "ROOT")
+    found = [a["segmentation"] for record in records for a in record["annotations"]]
+    assert found == [polygons[:1]]

@@ -615,11 +615,7 @@ def test_amp_takes_one_device_per_process():
         AMPTrainer(nn.DataParallel(model), BATCHES, sgd(model), precision=torch.bfloat16)
 
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-
-
 @pytest.mark.gpu
-@needs_cuda
 def test_float16_scales_its_gradients_on_the_gpu():
     model = Precise().cuda()
     # The default scale of 65536 would overflow in the first step, which is then skipped.
@@ -638,7 +634,6 @@ def test_float16_scales_its_gradients_on_the_gpu():
 
 
 @pytest.mark.gpu
-@needs_cuda
 @pytest.mark.bundled
 def test_waiting_for_the_device_changes_no_number():
     runs = []
@@ -653,7 +648,6 @@ def test_waiting_for_the_device_changes_no_number():
 
 
 @pytest.mark.gpu
-@needs_cuda
 @pytest.mark.bundled
 @pytest.mark.parametrize("bad, stops_at", [(1, 2), (3, 4)])
 def test_a_late_check_still_stops(bad, stops_at):
@@ -766,3 +760,26 @@ def test_setup_defaults(clean_setup, monkeypatch, tmp_path, struct):
     assert torch.initial_seed() != 7
     default_setup(cfg, argparse.Namespace(config_file="", eval_only=False))
     assert not torch.backends.cudnn.benchmark
+
+
+def test_infinite_loss_stops_training():
+    class Infinite(Line):
+        def forward(self, x):
+            return {"loss": super().forward(x)["loss_a"] * math.inf}
+
+    model = Infinite()
+    with pytest.raises(FloatingPointError, match="iteration.?0"):
+        SimpleTrainer(model, BATCHES, sgd(model)).train(0, 1)
+
+
+@pytest.mark.parametrize("rank, seed, expected", [(0, 0, 0), (3, 41, 44)])
+def test_each_process_has_a_seed_of_its_own(
+    clean_setup, monkeypatch, tmp_path, rank, seed, expected
+):
+    from omegaconf import OmegaConf
+
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda: rank)
+    cfg = OmegaConf.create({"train": {"output_dir": str(tmp_path), "seed": seed}})
+    default_setup(cfg, argparse.Namespace(config_file="", eval_only=False))
+    assert torch.initial_seed() == expected

@@ -58,9 +58,11 @@ def test_samples_of_a_window_of_iterations(golden_storage, expected):
         assert golden_storage.count_samples(name, 20) == count
 
 
-def test_open_storage_is_found_and_misuse_is_told(golden_storage):
-    assert has_event_storage()
+def test_open_storage_is_found_and_misuse_is_told(golden_storage, expected):
+    want = expected["event_storage"]
+    assert has_event_storage() is want["has"]
     assert get_event_storage() is golden_storage
+    assert (want["missing history"], want["hint change"]) == ("KeyError", "AssertionError")
     with pytest.raises(KeyError):
         golden_storage.history("zz")
     with pytest.raises(AssertionError):
@@ -69,8 +71,9 @@ def test_open_storage_is_found_and_misuse_is_told(golden_storage):
     assert set(golden_storage.histories()) == {"a", "b", "c", "d", "s/e", "late"}
 
 
-def test_no_storage_outside():
+def test_no_storage_outside(expected):
     assert not has_event_storage()
+    assert expected["event_storage"]["outside"] == "AssertionError"
     with pytest.raises(AssertionError):
         get_event_storage()
 
@@ -103,7 +106,6 @@ def test_scalars_may_be_tensors():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.bundled
 def test_device_scalars_keep_order_and_values():
     with EventStorage() as storage:

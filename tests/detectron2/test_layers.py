@@ -325,3 +325,12 @@ def test_synchronised_norm_in_one_process_is_batch_norm():
         assert norm.num_batches_tracked == 1
     with pytest.raises(AssertionError):
         NaiveSyncBatchNorm(3, stats_mode="M")
+
+
+def test_norm_comes_before_activation():
+    norm = FrozenBatchNorm2d(1)
+    norm.bias.fill_(-1.0)
+    conv = Conv2d(1, 1, 1, bias=False, norm=norm, activation=F.relu)
+    nn.init.ones_(conv.weight)
+    out = conv(torch.tensor([0.5, 3.0]).view(1, 1, 1, 2))
+    torch.testing.assert_close(out.flatten(), torch.tensor([0.0, 2.0]))

@@ -77,6 +77,11 @@ class TestLoading:
         again = load(folder, "derived.py", "again")
         assert container(again) == figures["derived_again_unmodified"]
 
+    def test_importing_a_lazy_call_again_gives_another_one(self, folder):
+        twice = "from .base import timer\nfrom .base import timer as again\ntimer.days = 9\n"
+        cfg = LazyConfig.load(write(folder, "twice.py", twice))
+        assert (cfg.timer.days, cfg.again.days) == (9, 1)
+
     def test_keys(self, figures, folder):
         assert container(load(folder, "base.py", "consts")) == figures["keys_str"]
         number, consts, names = found = load(folder, "base.py", ("number", "consts", "names"))

@@ -20,6 +20,7 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
+from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset
@@ -210,6 +211,12 @@ def test_groups_hold_one_shape():
     for batch in itertools.islice(iter(loader), 20):
         assert len(batch) == 3
         assert len({item["width"] > item["height"] for item in batch}) == 1
+
+
+def test_square_images_are_grouped_with_tall_ones():
+    square, wide, tall = ({"width": w, "height": h} for w, h in ((2, 2), (3, 2), (2, 3)))
+    (batch,) = AspectRatioGroupedDataset([square, wide, tall], 2)
+    assert batch == [square, tall]
 
 
 @pytest.mark.parametrize("grouping", [True, False])

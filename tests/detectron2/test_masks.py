@@ -249,3 +249,14 @@ def test_soft_masks_become_bitmasks():
     assert len(soft) == 2
     assert soft[0:1].tensor.shape == (1, 4, 4)
     assert soft.to("cpu").device == torch.device("cpu")
+
+
+def test_a_cell_half_covered_is_foreground():
+    left = torch.tensor([[[1, 0], [1, 0]]])
+    assert BitMasks(left).crop_and_resize(torch.tensor([[0.0, 0, 2, 2]]), 1).all()
+
+
+def test_sides_below_a_tenth_of_a_pixel_count_as_a_tenth():
+    polygons = PolygonMasks([[[0.0, 0, 0.05, 0, 0.05, 8, 0, 8]]])
+    crop = polygons.crop_and_resize(torch.tensor([[0.0, 0, 0.02, 8]]), 4)
+    assert crop[0].tolist() == [[True, True, False, False]] * 4

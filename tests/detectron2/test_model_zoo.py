@@ -26,6 +26,7 @@ def test_published_configs_have_their_address(table):
 def test_other_configs_have_none(table):
     unpublished = [name for name, url in table["checkpoint_urls"].items() if url is None]
     assert len(unpublished) == 2
+    assert table["unknown"] == "RuntimeError"
     for name in [*unpublished, "nope.yaml"]:
         with pytest.raises(RuntimeError):
             model_zoo.get_checkpoint_url(name)
@@ -38,40 +39,32 @@ def test_the_error_names_what_there_is(name):
         model_zoo.get_checkpoint_url(name)
 
 
-def test_catalog_names_old_backbones(table):
-    from detectron2.checkpoint.catalog import ModelCatalog
-
-    catalog = table["catalog://ImageNetPretrained/"]
-    assert {key: ModelCatalog.get(f"ImageNetPretrained/{key}") for key in catalog} == catalog
-    with pytest.raises(RuntimeError, match="MSRA/R-7"):
-        ModelCatalog.get("ImageNetPretrained/MSRA/R-7")
-
-
-@pytest.mark.parametrize(
-    "path, key",
-    [
-        ("catalog://ImageNetPretrained/MSRA/R-50", "MSRA/R-50"),
-        ("catalog://ImageNetPretrained/FAIR/R-101-GN", "FAIR/R-101-GN"),
-        ("detectron2://ImageNetPretrained/MSRA/R-50.pkl", None),
-        ("detectron2://ImageNetPretrained/torchvision/R-50.pkl", None),
-    ],
-)
-def test_paths_lead_to_addresses(table, monkeypatch, path, key):
+@pytest.fixture
+def address_of(monkeypatch):
+    """``address_of(path)`` → the URL that would be downloaded for it."""
     import detectron2.checkpoint  # noqa: F401  (registers catalog://)
     from detectron2.utils.file_io import PathManager
     from iopath.common.file_io import HTTPURLHandler
 
-    asked = []
-    monkeypatch.setattr(
-        HTTPURLHandler, "_get_local_path", lambda self, url, **_: asked.append(url) or "/cached"
-    )
-    if key is None:
-        assert path in table["imagenet_used_by_configs"]
-        expected = path.replace("detectron2://", table["detectron2:// prefix"])
-    else:
-        expected = table["catalog://ImageNetPretrained/"][key]
-    assert PathManager.get_local_path(path) == "/cached"
-    assert asked == [expected]
+    monkeypatch.setattr(HTTPURLHandler, "_get_local_path", lambda self, url, **_: url)
+    return PathManager.get_local_path
+
+
+def test_catalog_paths_lead_to_old_backbones(table, address_of):
+    prefix = "catalog://ImageNetPretrained/"
+    catalog = table[prefix]
+    assert len(catalog) == 5
+    assert {key: address_of(prefix + key) for key in catalog} == catalog
+    with pytest.raises(RuntimeError, match="MSRA/R-7"):
+        address_of(prefix + "MSRA/R-7")
+
+
+def test_model_zoo_paths_lead_to_the_public_storage(table, address_of):
+    paths = table["imagenet_used_by_configs"]
+    storage = table["detectron2:// prefix"]
+    assert len(paths) == 3
+    for path in paths:
+        assert address_of(path) == path.replace("detectron2://", storage)
 
 
 @pytest.mark.bundled

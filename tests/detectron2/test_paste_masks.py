@@ -120,11 +120,35 @@ def test_submodule_has_the_function():
     assert same_function is paste_masks_in_image
 
 
+@pytest.mark.bundled
+def test_the_way_of_a_gpu_gives_the_same(pasteable, monkeypatch):
+    """Whole images at once, in as many pieces as memory asks for; here on the CPU."""
+    from detectron2.layers import mask_ops
+
+    masks, boxes = pasteable
+    boxes = torch.cat([boxes, torch.tensor([[9.0, 9.0, 9.0, 30.0]])])  # and one without width
+    masks = torch.cat([masks, masks[:1]])
+    expected = paste_masks_in_image(masks, boxes, (80, 100))
+    calls = []
+    monkeypatch.setattr(mask_ops, "_CHUNK_BYTES", 4 * 80 * 100 * 3)
+    monkeypatch.setattr(
+        mask_ops,
+        "_paste_windows",
+        lambda canvas, *rest: calls.append(len(canvas)) or mask_ops._paste_whole(canvas, *rest),
+    )
+    assert (paste_masks_in_image(masks, boxes, (80, 100)) != expected).float().mean() <= 1e-4
+    assert calls == [3, 3, 1]
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_equals_cpu(pasteable):
     masks, boxes = pasteable
     for threshold in (0.5, -1):
         cpu = paste_masks_in_image(masks, boxes, (80, 100), threshold).int()
         gpu = paste_masks_in_image(masks.cuda(), boxes.cuda(), (80, 100), threshold).cpu().int()
         assert ((cpu - gpu).abs() > (threshold < 0)).float().mean() <= 0.001
+
+
+def test_values_at_the_threshold_are_foreground():
+    out = paste_masks_in_image(torch.full((1, 2, 2), 0.5), torch.tensor([[1.0, 1, 5, 5]]), (7, 7))
+    assert out[0].nonzero().tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]

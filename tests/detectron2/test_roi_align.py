@@ -121,7 +121,6 @@ def test_module_matches_golden(golden):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_equals_cpu():
     x, rois = torch.randn(2, 6, 13, 17), make_rois(60, 2)
     out = roi_align(x.cuda(), rois.cuda(), 7, 0.25, 0, True)

@@ -62,6 +62,7 @@ def test_golden_results(golden, register, tmp_path, case):
     results, classes = figures["results"], figures["stuff_classes"]
     mapping = {10: 0, 20: 1, 30: 2, 40: 3, 50: 4}
     metadata = {"stuff_dataset_id_to_contiguous_id": mapping} if case.endswith("map") else {}
+    metadata["ignore_label"] = figures["ignore_label"]
     name = register([arrays[f"gt{i}"] for i in range(3)], classes, **metadata)
     folder = tmp_path / "out"
     evaluator = SemSegEvaluator(name, False, str(folder))
@@ -157,3 +158,15 @@ def test_too_many_classes_for_boundaries(register):
     results = feed(SemSegEvaluator(name, False), [[[0, 1], [2, 254]]], 255).evaluate()["sem_seg"]
     assert results["mIoU"] == pytest.approx(100.0)
     assert not [key for key in results if "Boundary" in key]
+
+
+def test_width_of_a_boundary_is_rounded(register):
+    """48 x 64 pixels: 2 % of the diagonal of 80 are 1.6, so a boundary is 2 pixels wide."""
+    truth, guess = (np.arange(64) >= border for border in (32, 34))
+    name = register([np.tile(truth, (48, 1))], "ab")
+    results = feed(SemSegEvaluator(name, False), [np.tile(guess, (48, 1))], 2).evaluate()
+    # Frames of 48 x 32 and of 48 x 30 pixels, which share all but their left sides.
+    true, found = 48 * 32 - 44 * 28, 48 * 30 - 44 * 26
+    shared = 4 * 30 + 2 * 44
+    iou = shared / (true + found - shared)
+    assert results["sem_seg"]["BoundaryIoU-b"] == pytest.approx(100 * iou)

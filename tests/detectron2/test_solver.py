@@ -215,6 +215,12 @@ class TestParameterGroups:
         trainable = [name for name, p in net.named_parameters() if p.requires_grad]
         assert sorted(names) == sorted(trainable)
 
+    def test_a_shared_parameter_comes_once(self):
+        pair = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+        pair[1].weight = pair[0].weight
+        (group,) = get_default_optimizer_params(pair, base_lr=0.1)
+        assert len(group["params"]) == 1
+
     @pytest.mark.bundled
     @pytest.mark.parametrize("kind", [dict, OmegaConf.create])
     def test_the_callers_overrides_stay(self, net, kind):

@@ -137,7 +137,8 @@ def test_inverses(arrays):
     np.testing.assert_allclose(got, arrays["rot30_inverse_coords"], rtol=0, atol=1e-6)
 
 
-def test_transform_list(arrays):
+def test_transform_list(arrays, golden):
+    assert golden.json("transforms")["list"] == "HFlip(w) -> Resize(h,w,74,106) -> NoOp"
     steps = [T.HFlipTransform(53), T.ResizeTransform(37, 53, 74, 106), T.NoOpTransform()]
     transforms = T.TransformList(steps)
     off = difference(transforms.apply_image(arrays["in_image"].copy()), arrays["list_image"])
@@ -155,7 +156,11 @@ def test_output_shapes_of_shortest_edge(golden):
         assert list(T.ResizeShortestEdge.get_output_shape(*row["in"])) == row["out"]
 
 
-def test_resize_refuses_an_image_of_another_size(arrays):
+def test_resize_refuses_an_image_of_another_size(arrays, golden):
+    # The other error of the figures, of int64 label maps, isn't one here: they are resized below.
+    errors = golden.json("transforms")["errors"]
+    assert errors.keys() == {"resize wrong size", "int64 seg in Resize"}
+    assert errors["resize wrong size"] == "AssertionError"
     with pytest.raises(AssertionError):
         T.ResizeTransform(5, 5, 8, 8).apply_image(arrays["in_image"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..utils.file_io import PathHandler, PathManager
+from ..utils.file_io import PathManager, RedirectHandler
 
 __all__ = ["ModelCatalog"]
 
@@ -34,20 +34,11 @@ class ModelCatalog:
         return f"{_STORAGE}/{file}"
 
 
-class _CatalogHandler(PathHandler):
+class _CatalogHandler(RedirectHandler):
     _PREFIX = "catalog://"
 
-    def _address(self, path: str) -> str:
-        return ModelCatalog.get(path.removeprefix(self._PREFIX))
-
-    def _get_supported_prefixes(self) -> list[str]:
-        return [self._PREFIX]
-
-    def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
-        return PathManager.get_local_path(self._address(path), force=force, **kwargs)
-
-    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs):
-        return PathManager.open(self._address(path), mode, buffering, **kwargs)
+    def _url(self, name: str) -> str:
+        return ModelCatalog.get(name)
 
 
 PathManager.register_handler(_CatalogHandler())

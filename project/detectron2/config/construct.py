@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from .naming import dotted_name, locate
+from ..utils.registry import locate
+from .naming import dotted_name
 
 __all__ = ["instantiate"]
 

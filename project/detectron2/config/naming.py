@@ -1,48 +1,17 @@
-"""From a dotted name to its object and back (what ``_target_`` in a saved config means).
+"""From an object to the dotted name that a config stores for it (``_target_`` in a saved config).
 
-Follows ``detectron2.utils.registry`` (locate). Better than upstream: a package's attribute wins
-over its submodule of the same name, and an import that fails tells why.
+The way back is `locate` of `utils.registry`.
 """
 
 from __future__ import annotations
 
-import builtins
-import importlib
 import inspect
 import sys
 from typing import Any
 
-__all__ = ["dotted_name", "locate"]
+from ..utils.registry import follow, locate
 
-
-def locate(name: str) -> Any:
-    """The object called ``name``, such as ``"torch.nn.Conv2d"`` or ``"pkg.mod.Class.method"``.
-
-    Modules are imported as far as needed: the shortest one from which attributes lead to the end.
-
-    Raises:
-        ImportError: if nothing has this name, or a module on the way doesn't import.
-    """
-    parts = name.split(".")
-    for length in range(1, len(parts) + 1):
-        try:
-            found = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):
-                raise ImportError(f"can't import {name!r}: {error}", name=name) from error
-            break  # no such module, and so none below it
-        except Exception as error:
-            raise ImportError(
-                f"can't import {name!r}: {type(error).__name__}: {error}", name=name
-            ) from error
-        try:
-            return _follow(found, parts[length:])
-        except AttributeError:
-            continue
-    try:
-        return _follow(builtins, parts)
-    except AttributeError:
-        raise ImportError(f"nothing that can be imported is called {name!r}", name=name) from None
+__all__ = ["dotted_name", "is_name_of"]
 
 
 def dotted_name(target: Any) -> str | None:
@@ -70,15 +39,13 @@ def is_name_of(name: str, target: Any) -> bool:
 
 
 def _reaches(module: str, qualname: str) -> bool:
-    """Whether an imported module leads to ``qualname``: spares imports that can only fail."""
+    """Whether an imported module holds ``qualname`` itself: not by a ``__getattr__`` of its own.
+
+    This spares imports that can only fail, and leaves out aliases (see `utils.aliases`).
+    """
+    first, *rest = qualname.split(".")
     try:
-        _follow(sys.modules[module], qualname.split("."))
+        follow(vars(sys.modules[module])[first], rest)
     except (KeyError, AttributeError):
         return False
     return True
-
-
-def _follow(start: Any, attributes: list[str]) -> Any:
-    for attribute in attributes:
-        start = getattr(start, attribute)
-    return start

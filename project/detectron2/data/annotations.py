@@ -13,7 +13,7 @@ import torch
 from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
 
 from ..structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
-from .rle import decode_rle
+from ..structures.rle import decode_rle
 
 __all__ = [
     "annotations_to_instances",

@@ -60,13 +60,8 @@ def build_detection_train_loader(
         AssertionError: for a sampler that is no torch `Sampler`, or that comes with an iterable
             dataset, and for a batch size that isn't positive or not divisible.
     """
-    if isinstance(dataset, list):
-        dataset = DatasetFromList(dataset, copy=False)
-    if mapper is not None:
-        dataset = MapDataset(dataset, mapper)
-    if isinstance(dataset, IterableDataset):
-        assert sampler is None, "An iterable dataset has its own order; sampler must be None"
-    else:
+    dataset = _mapped(dataset, mapper, sampler)
+    if not isinstance(dataset, IterableDataset):
         sampler = TrainingSampler(len(dataset)) if sampler is None else sampler
         assert isinstance(sampler, Sampler), f"Expected a torch Sampler, got {type(sampler)}"
     return build_batch_data_loader(
@@ -163,13 +158,8 @@ def build_detection_test_loader(
     Raises:
         AssertionError: if a sampler comes with an iterable dataset.
     """
-    if isinstance(dataset, list):
-        dataset = DatasetFromList(dataset, copy=False)
-    if mapper is not None:
-        dataset = MapDataset(dataset, mapper)
-    if isinstance(dataset, IterableDataset):
-        assert sampler is None, "An iterable dataset has its own order; sampler must be None"
-    elif sampler is None:
+    dataset = _mapped(dataset, mapper, sampler)
+    if sampler is None and not isinstance(dataset, IterableDataset):
         sampler = InferenceSampler(len(dataset))
     return DataLoader(
         dataset,
@@ -178,6 +168,17 @@ def build_detection_test_loader(
         collate_fn=collate_fn or trivial_batch_collator,
         num_workers=num_workers,
     )
+
+
+def _mapped(dataset: list | Dataset, mapper: Callable | None, sampler: Sampler | None) -> Dataset:
+    """``dataset`` with ``mapper`` applied to its items; an iterable one comes without a sampler."""
+    if isinstance(dataset, list):
+        dataset = DatasetFromList(dataset, copy=False)
+    if mapper is not None:
+        dataset = MapDataset(dataset, mapper)
+    if isinstance(dataset, IterableDataset):
+        assert sampler is None, "An iterable dataset has its own order; sampler must be None"
+    return dataset
 
 
 class _Unbatched:

@@ -28,6 +28,17 @@ __all__ = [
 ]
 
 
+# Their home, whatever file they stand in: saved configs and pickles name it.
+for _function in (
+    annotations_to_instances,
+    convert_image_to_rgb,
+    filter_empty_instances,
+    read_image,
+    transform_instance_annotations,
+):
+    _function.__module__ = __name__
+
+
 class SizeMismatchError(ValueError):
     """An image doesn't have the size that its record says."""
 

@@ -1,5 +1,6 @@
 """Judging a model on a dataset; follows the API of ``detectron2.evaluation``."""
 
+from ..utils.aliases import names_of_submodules
 from .coco_evaluation import COCOEvaluator
 from .evaluator import (
     DatasetEvaluator,
@@ -19,3 +20,5 @@ __all__ = [
     "inference_on_dataset",
     "print_csv_format",
 ]
+
+__getattr__ = names_of_submodules(__name__, {"testing": ["flatten_results_dict"]})

@@ -1,7 +1,7 @@
 """COCO average precision; follows ``detectron2.evaluation.coco_evaluation``.
 
 Better: survives ground truth that breaks pycocotools (see `coco_ground_truth.repair`), encodes
-masks several times faster (see `rle`), and prints and warns nothing.
+masks several times faster (see `structures.rle`), and prints and warns nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..structures import BoxMode
+from ..structures.rle import encode_masks
 from ..utils import comm
 from ..utils.file_io import PathManager
 from ..utils.logger import create_small_table
@@ -26,7 +27,6 @@ from .coco_ground_truth import (
 )
 from .coco_scores import METRICS, evaluate_task, proposal_recall, summarize
 from .evaluator import DatasetEvaluator
-from .rle import encode_masks
 
 __all__ = ["COCOEvaluator"]
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..structures.rle import compressed_rle
 from ..utils.file_io import PathManager
 
 logger = logging.getLogger(__name__)
@@ -96,12 +97,11 @@ def _area(annotation: dict, sizes: dict) -> float:
 
 def to_rle(segmentation: list | dict, height: int, width: int) -> dict:
     """Polygons or RLE (counts as list, text or bytes) as one RLE with compressed counts."""
+    if isinstance(segmentation, dict):
+        return compressed_rle(segmentation)
     from pycocotools import mask as coco_mask
 
-    if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], list):
-        return segmentation
-    rle = coco_mask.frPyObjects(segmentation, height, width)
-    return coco_mask.merge(rle) if isinstance(rle, list) else rle
+    return coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
 
 
 def mask_areas(rles: list[dict]) -> np.ndarray:

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..structures.rle import encode_masks
 from ..utils import comm
 from ..utils.file_io import PathManager
 from .evaluator import DatasetEvaluator
-from .rle import encode_masks
 
 __all__ = ["SemSegEvaluator"]
 

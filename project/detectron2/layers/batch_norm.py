@@ -116,13 +116,13 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if processes == 1 or not self.training:
             return super().forward(x)
-        mean, var, seen = self._shared_statistics(x.float(), processes)
+        mean, var, seen = self._shared_statistics(x.float())
         self._update(mean.detach(), var.detach(), seen)
         scale = (var + self.eps).rsqrt() * (self.weight if self.affine else 1)
         shift = (self.bias if self.affine else 0) - mean * scale
         return (x * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
-    def _shared_statistics(self, x: torch.Tensor, processes: int):
+    def _shared_statistics(self, x: torch.Tensor):
         """Mean and biased variance (C,) over all processes; 1 if there was any input, else 0."""
         if self._stats_mode == "":
             assert len(x) > 0, "an empty batch needs stats_mode 'N'"

@@ -4,77 +4,61 @@ There is no registry of architectures: configs name classes. (`transformers` tak
 one for an installed Detectron2.)
 """
 
-from .anchor_generator import DefaultAnchorGenerator
-from .backbone import (
-    FPN,
-    Backbone,
-    BasicBlock,
-    BasicStem,
-    BottleneckBlock,
-    LastLevelMaxPool,
-    LastLevelP6P7,
-    ResNet,
-    ResNetBlockBase,
-    make_stage,
-)
-from .box_regression import Box2BoxTransform
-from .matcher import Matcher
+from ..utils.aliases import names_of_submodules
+from . import anchor_generator, box_regression, matcher, poolers, sampling
+from .backbone import FPN, Backbone, ResNet, ResNetBlockBase, make_stage
 from .meta_arch import GeneralizedRCNN
-from .poolers import ROIPooler, assign_boxes_to_levels, convert_boxes_to_pooler_format
-from .postprocessing import detector_postprocess, sem_seg_postprocess
-from .proposal_generator import (
-    RPN,
-    StandardRPNHead,
-    add_ground_truth_to_proposals,
-    find_top_rpn_proposals,
-)
-from .roi_heads import (
-    BaseMaskRCNNHead,
-    FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
-    MaskRCNNConvUpsampleHead,
-    ROIHeads,
-    StandardROIHeads,
-    fast_rcnn_inference,
-    mask_rcnn_inference,
-    mask_rcnn_loss,
-    select_foreground_proposals,
-)
-from .sampling import subsample_labels
+from .postprocessing import detector_postprocess
+from .roi_heads import BaseMaskRCNNHead, FastRCNNOutputLayers, ROIHeads, StandardROIHeads
 
 __all__ = [
     "FPN",
-    "RPN",
     "Backbone",
     "BaseMaskRCNNHead",
-    "BasicBlock",
-    "BasicStem",
-    "BottleneckBlock",
-    "Box2BoxTransform",
-    "DefaultAnchorGenerator",
-    "FastRCNNConvFCHead",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
-    "LastLevelMaxPool",
-    "LastLevelP6P7",
-    "MaskRCNNConvUpsampleHead",
-    "Matcher",
     "ROIHeads",
-    "ROIPooler",
     "ResNet",
     "ResNetBlockBase",
     "StandardROIHeads",
-    "StandardRPNHead",
-    "add_ground_truth_to_proposals",
-    "assign_boxes_to_levels",
-    "convert_boxes_to_pooler_format",
+    "anchor_generator",
+    "box_regression",
     "detector_postprocess",
-    "fast_rcnn_inference",
-    "find_top_rpn_proposals",
     "make_stage",
-    "mask_rcnn_inference",
-    "mask_rcnn_loss",
-    "select_foreground_proposals",
-    "sem_seg_postprocess",
-    "subsample_labels",
+    "matcher",
+    "poolers",
+    "sampling",
 ]
+
+__getattr__ = names_of_submodules(
+    __name__,
+    {
+        "anchor_generator": ["DefaultAnchorGenerator"],
+        "backbone": [
+            "BasicBlock",
+            "BasicStem",
+            "BottleneckBlock",
+            "LastLevelMaxPool",
+            "LastLevelP6P7",
+        ],
+        "box_regression": ["Box2BoxTransform"],
+        "matcher": ["Matcher"],
+        "poolers": ["ROIPooler", "assign_boxes_to_levels", "convert_boxes_to_pooler_format"],
+        "postprocessing": ["sem_seg_postprocess"],
+        "proposal_generator": [
+            "RPN",
+            "StandardRPNHead",
+            "add_ground_truth_to_proposals",
+            "find_top_rpn_proposals",
+        ],
+        "roi_heads": [
+            "FastRCNNConvFCHead",
+            "MaskRCNNConvUpsampleHead",
+            "fast_rcnn_inference",
+            "mask_rcnn_inference",
+            "mask_rcnn_loss",
+            "select_foreground_proposals",
+        ],
+        "sampling": ["subsample_labels"],
+    },
+)

@@ -3,15 +3,8 @@
 Follows the API of ``detectron2.structures``.
 """
 
-from .boxes import (
-    Boxes,
-    BoxMode,
-    matched_pairwise_iou,
-    pairwise_intersection,
-    pairwise_ioa,
-    pairwise_iou,
-    pairwise_point_box_distance,
-)
+from ..utils.aliases import names_of_submodules
+from .boxes import Boxes, BoxMode, pairwise_ioa, pairwise_iou, pairwise_point_box_distance
 from .image_list import ImageList
 from .instances import Instances
 from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
@@ -24,10 +17,12 @@ __all__ = [
     "Instances",
     "PolygonMasks",
     "ROIMasks",
-    "matched_pairwise_iou",
-    "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
     "pairwise_point_box_distance",
     "polygons_to_bitmask",
 ]
+
+__getattr__ = names_of_submodules(
+    __name__, {"boxes": ["matched_pairwise_iou", "pairwise_intersection"]}
+)

@@ -10,26 +10,38 @@ from __future__ import annotations
 from iopath.common.file_io import HTTPURLHandler, PathHandler
 from iopath.common.file_io import PathManager as _PathManager
 
-__all__ = ["PathHandler", "PathManager"]
+__all__ = ["PathHandler", "PathManager", "RedirectHandler"]
 
 
-class _ModelZooHandler(PathHandler):
-    """``detectron2://X`` is the file ``X`` of Detectron2's public storage."""
+class RedirectHandler(PathHandler):
+    """Paths with a prefix of their own that stand for URLs; a subclass says for which ones."""
 
-    _PREFIX = "detectron2://"
-    _STORAGE = "https://dl.fbaipublicfiles.com/detectron2/"
+    _PREFIX: str
 
-    def _url(self, path: str) -> str:
-        return self._STORAGE + path.removeprefix(self._PREFIX)
+    def _url(self, name: str) -> str:
+        """The URL of the path ``_PREFIX + name``."""
+        raise NotImplementedError
 
     def _get_supported_prefixes(self) -> list[str]:
         return [self._PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs) -> str:
-        return PathManager.get_local_path(self._url(path), force=force, **kwargs)
+        url = self._url(path.removeprefix(self._PREFIX))
+        return PathManager.get_local_path(url, force=force, **kwargs)
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs):
-        return PathManager.open(self._url(path), mode, buffering, **kwargs)
+        return PathManager.open(
+            self._url(path.removeprefix(self._PREFIX)), mode, buffering, **kwargs
+        )
+
+
+class _ModelZooHandler(RedirectHandler):
+    """``detectron2://X`` is the file ``X`` of Detectron2's public storage."""
+
+    _PREFIX = "detectron2://"
+
+    def _url(self, name: str) -> str:
+        return f"https://dl.fbaipublicfiles.com/detectron2/{name}"
 
 
 PathManager = _PathManager()

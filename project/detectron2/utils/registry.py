@@ -1,12 +1,14 @@
 """Names for objects; follows the API of ``detectron2.utils.registry``.
 
-`Registry` is fvcore's. `locate` turns a dotted name into the object, and says in its error how far
-it got.
+`Registry` is fvcore's. `locate` is better than upstream's: a package's attribute wins over its
+submodule of the same name, and an import that fails tells why.
 """
 
 from __future__ import annotations
 
+import builtins
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from fvcore.common.registry import Registry
@@ -15,40 +17,37 @@ __all__ = ["Registry", "locate"]
 
 
 def locate(name: str) -> Any:
-    """The object with the dotted ``name``: ``"torch.nn.Conv2d"``, ``"pkg.mod.Class.method"``.
+    """The object called ``name``, such as ``"torch.nn.Conv2d"`` or ``"pkg.mod.Class.method"``.
 
-    Imports the longest prefix that is a module and takes the rest as attributes.
+    Modules are imported as far as needed: the shortest one from which attributes lead to the end.
 
     Raises:
-        ImportError: if a part of the name can't be found; an error inside an imported module
-            passes through as it is.
+        ImportError: if nothing has this name, or a module on the way doesn't import.
     """
     parts = name.split(".")
-    assert all(parts), f"no dotted name: {name!r}"
-    found, consumed = _longest_module(parts)
-    for i in range(consumed, len(parts)):
-        if not hasattr(found, parts[i]):
-            where = ".".join(parts[:i])
-            raise ImportError(f"cannot locate {name!r}: {where!r} has no {parts[i]!r}")
-        found = getattr(found, parts[i])
-    return found
-
-
-def _longest_module(parts: list[str]) -> tuple[Any, int]:
-    """The module named by the longest importable prefix, and that prefix's length."""
-    module = None
-    for i in range(1, len(parts) + 1):
-        prefix = ".".join(parts[:i])
-        if module is not None and not hasattr(module, "__path__"):
-            return module, i - 1
+    for length in range(1, len(parts) + 1):
         try:
-            module = importlib.import_module(prefix)
+            found = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError as error:
-            if error.name != prefix:  # the module exists, one that it imports doesn't
-                raise
-            if module is None:
-                raise ImportError(
-                    f"cannot locate {'.'.join(parts)!r}: no module {prefix!r}"
-                ) from error
-            return module, i - 1
-    return module, len(parts)
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise ImportError(f"can't import {name!r}: {error}", name=name) from error
+            break  # no such module, and so none below it
+        except Exception as error:
+            raise ImportError(
+                f"can't import {name!r}: {type(error).__name__}: {error}", name=name
+            ) from error
+        try:
+            return follow(found, parts[length:])
+        except AttributeError:
+            continue
+    try:
+        return follow(builtins, parts)
+    except AttributeError:
+        raise ImportError(f"nothing that can be imported is called {name!r}", name=name) from None
+
+
+def follow(start: Any, attributes: Sequence[str]) -> Any:
+    """What the chain of ``attributes`` leads to from ``start``; `AttributeError` if it breaks."""
+    for attribute in attributes:
+        start = getattr(start, attribute)
+    return start

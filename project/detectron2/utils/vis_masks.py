@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..structures import polygons_to_bitmask
+from ..structures.rle import decode_rle
 
 
 def to_numpy(value) -> np.ndarray:
@@ -34,13 +35,7 @@ def bitmap_of(mask, height: int, width: int) -> np.ndarray:
     if isinstance(mask, list):
         return polygons_to_bitmask([np.asarray(p, float) for p in mask], height, width)
     assert tuple(mask["size"]) == (height, width), f"RLE {mask['size']} on {(height, width)}"
-    return _decoded(mask)
-
-
-def _decoded(rle: dict) -> np.ndarray:
-    from ..data.rle import decode_rle  # `data` imports `utils`
-
-    return decode_rle(rle).astype(bool)
+    return decode_rle(mask).astype(bool)
 
 
 def mask_box(mask) -> tuple[float, float, float, float]:
@@ -50,7 +45,7 @@ def mask_box(mask) -> tuple[float, float, float, float]:
             return 0.0, 0.0, 0.0, 0.0
         points = np.concatenate([np.asarray(p, float).reshape(-1, 2) for p in mask])
         return (*points.min(0).tolist(), *points.max(0).tolist())
-    bitmap = mask if isinstance(mask, np.ndarray) else _decoded(mask)
+    bitmap = mask if isinstance(mask, np.ndarray) else decode_rle(mask)
     rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
     if not len(rows):
         return 0.0, 0.0, 0.0, 0.0

@@ -29,7 +29,7 @@ RES = ["res2", "res3", "res4", "res5"]
 SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
 
-def _tiny_bottom_up(norm, freeze_at: int, stride_in_1x1: bool) -> ResNet:
+def _tiny_bottom_up(norm, freeze_at: int, stride_in_1x1: bool, listed) -> ResNet:
     stages, channels = [], 8
     layout = zip([3, 4, 6, 3], [1, 2, 2, 2], [16, 24, 32, 48], [4, 6, 8, 12], strict=True)
     for count, stride, out_channels, neck in layout:
@@ -40,13 +40,14 @@ def _tiny_bottom_up(norm, freeze_at: int, stride_in_1x1: bool) -> ResNet:
                 in_channels=channels,
                 out_channels=out_channels,
                 bottleneck_channels=neck,
-                stride_per_block=[stride] + [1] * (count - 1),
+                stride_per_block=listed([stride] + [1] * (count - 1)),
                 stride_in_1x1=stride_in_1x1,
                 norm=norm,
             )
         )
         channels = out_channels
-    return ResNet(BasicStem(3, 8, norm=norm), stages, out_features=RES, freeze_at=freeze_at)
+    stem = BasicStem(3, 8, norm=norm)
+    return ResNet(stem, stages, out_features=listed(RES), freeze_at=freeze_at)
 
 
 def _full_bottom_up(depth: int) -> ResNet:
@@ -72,48 +73,54 @@ def make_mask_rcnn(
     roi_batch: int = 8192,
     pre_nms: tuple[int, int] = (200, 200),
     post_nms: tuple[int, int] = (60, 60),
+    listed=list,
 ) -> GeneralizedRCNN:
-    """The narrow Mask R-CNN of the figures, or with a ``depth`` the standard one."""
+    """The narrow Mask R-CNN of the figures, or with a ``depth`` the standard one.
+
+    ``listed`` makes the lists that are its arguments.
+    """
     if depth is None:
         channels, fc, mask = 16, 24, 12
-        bottom_up = _tiny_bottom_up(norm, freeze_at, stride_in_1x1)
+        bottom_up = _tiny_bottom_up(norm, freeze_at, stride_in_1x1, listed)
     else:
         channels, fc, mask = 256, 1024, 256
         bottom_up = _full_bottom_up(depth)
     loss = loss or {}
     rpn = RPN(
-        in_features=["p2", "p3", "p4", "p5", "p6"],
-        head=StandardRPNHead(in_channels=channels, num_anchors=3, conv_dims=list(rpn_convs)),
+        in_features=listed(["p2", "p3", "p4", "p5", "p6"]),
+        head=StandardRPNHead(in_channels=channels, num_anchors=3, conv_dims=listed(rpn_convs)),
         anchor_generator=DefaultAnchorGenerator(
-            sizes=[[32], [64], [128], [256], [512]],
-            aspect_ratios=[0.5, 1.0, 2.0],
-            strides=[4, 8, 16, 32, 64],
+            sizes=listed([[32], [64], [128], [256], [512]]),
+            aspect_ratios=listed([0.5, 1.0, 2.0]),
+            strides=listed([4, 8, 16, 32, 64]),
             offset=0.0,
         ),
-        anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
-        box2box_transform=Box2BoxTransform(weights=(1.0, 1.0, 1.0, 1.0)),
+        anchor_matcher=Matcher(
+            listed([0.3, 0.7]), listed([0, -1, 1]), allow_low_quality_matches=True
+        ),
+        box2box_transform=Box2BoxTransform(weights=listed([1.0, 1.0, 1.0, 1.0])),
         batch_size_per_image=rpn_batch,
         positive_fraction=0.5,
-        pre_nms_topk=pre_nms,
-        post_nms_topk=post_nms,
+        pre_nms_topk=listed(pre_nms),
+        post_nms_topk=listed(post_nms),
         **loss,
     )
     heads = StandardROIHeads(
         num_classes=num_classes,
         batch_size_per_image=roi_batch,
         positive_fraction=0.5,
-        proposal_matcher=Matcher([0.5], [0, 1]),
-        box_in_features=["p2", "p3", "p4", "p5"],
-        box_pooler=ROIPooler(7, SCALES, 0, "ROIAlignV2"),
+        proposal_matcher=Matcher(listed([0.5]), listed([0, 1])),
+        box_in_features=listed(["p2", "p3", "p4", "p5"]),
+        box_pooler=ROIPooler(7, listed(SCALES), 0, "ROIAlignV2"),
         box_head=FastRCNNConvFCHead(
             ShapeSpec(channels=channels, height=7, width=7),
-            conv_dims=list(box_convs),
-            fc_dims=[fc] if box_convs else [fc, fc],
+            conv_dims=listed(box_convs),
+            fc_dims=listed([fc] if box_convs else [fc, fc]),
             conv_norm=head_norm,
         ),
         box_predictor=FastRCNNOutputLayers(
             ShapeSpec(channels=fc),
-            box2box_transform=Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0)),
+            box2box_transform=Box2BoxTransform(weights=listed([10.0, 10.0, 5.0, 5.0])),
             num_classes=num_classes,
             test_score_thresh=0.05,
             test_topk_per_image=20,
@@ -121,22 +128,24 @@ def make_mask_rcnn(
             **loss,
             **(predictor or {}),
         ),
-        mask_in_features=["p2", "p3", "p4", "p5"],
-        mask_pooler=ROIPooler(14, SCALES, 0, "ROIAlignV2"),
+        mask_in_features=listed(["p2", "p3", "p4", "p5"]),
+        mask_pooler=ROIPooler(14, listed(SCALES), 0, "ROIAlignV2"),
         mask_head=MaskRCNNConvUpsampleHead(
             ShapeSpec(channels=channels, height=14, width=14),
             num_classes=1 if agnostic else num_classes,
-            conv_dims=[mask] * 5,
+            conv_dims=listed([mask] * 5),
             conv_norm=head_norm,
         ),
         train_on_pred_boxes=pred_boxes,
     )
     return GeneralizedRCNN(
-        backbone=FPN(bottom_up, RES, channels, norm=head_norm, top_block=LastLevelMaxPool()),
+        backbone=FPN(
+            bottom_up, listed(RES), channels, norm=head_norm, top_block=LastLevelMaxPool()
+        ),
         proposal_generator=rpn,
         roi_heads=heads,
-        pixel_mean=[103.53, 116.28, 123.675],
-        pixel_std=[1.0, 1.0, 1.0],
+        pixel_mean=listed([103.53, 116.28, 123.675]),
+        pixel_std=listed([1.0, 1.0, 1.0]),
         input_format="BGR",
     )
 

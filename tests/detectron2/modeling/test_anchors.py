@@ -28,6 +28,10 @@ def test_golden(golden, case):
     assert list(generator.state_dict()) == info["state_dict_keys"]
 
 
+def test_grids_of_the_figures(golden):
+    assert golden.npz("anchors")["fpn_sizes"].tolist() == golden.json("anchors")["fpn"]["grid"]
+
+
 def test_default_cell_anchors(golden):
     generator = DefaultAnchorGenerator(sizes=[1], aspect_ratios=[1.0], strides=[1])
     cell = generator.generate_cell_anchors()

@@ -30,6 +30,7 @@ def load(arrays, name):
 @pytest.mark.parametrize("case", ["a", "b", "c"])
 def test_golden_detections(golden, arrays, case):
     spec = golden.json("nms_and_inference")["frcnn"]
+    assert spec["order"] == "score_thresh, nms_thresh, topk_per_image"
     boxes = [load(arrays, f"in_pb{i}") for i in range(2)]
     boxes[0][3, 2] = float("inf")
     scores = [load(arrays, f"in_ps{i}") for i in range(2)]
@@ -303,3 +304,11 @@ def test_box_head_without_fully_connected_layers():
     assert (spec.channels, spec.height, spec.width) == (6, 3, 3)
     with pytest.raises(AssertionError):
         FastRCNNConvFCHead(shape, conv_dims=[], fc_dims=[])
+
+
+def test_a_score_at_the_threshold_is_no_detection():
+    boxes = torch.tensor([[0.0, 0, 4, 4], [5, 5, 9, 9]])
+    scores = torch.tensor([[0.5, 0.5], [0.75, 0.25]])
+    (found,), (rows,) = fast_rcnn_inference([boxes], [scores], [(9, 9)], 0.5, 0.5, 10)
+    assert found.scores.tolist() == [0.75]
+    assert rows.tolist() == [1]

@@ -158,3 +158,12 @@ def test_a_subclass_says_only_how_masks_are_predicted():
     assert double.item() == pytest.approx(2 * single.item())
     found = [Instances((16, 16), pred_classes=torch.tensor([0]))]
     assert FixedMasks().eval()(x, found)[0].pred_masks.shape == (1, 1, 4, 4)
+
+
+def test_any_logit_above_zero_is_predicted_foreground():
+    _, scalars = loss_of(torch.full((1, 1, 4, 4), 0.25), [sample([0])])
+    assert scalars == {
+        "mask_rcnn/accuracy": 0.5,
+        "mask_rcnn/false_positive": 1.0,
+        "mask_rcnn/false_negative": 0.0,
+    }

@@ -72,6 +72,9 @@ def test_misuse(misc):
     assert misc["errors"]["unknown out feature"] == "AssertionError"
     with pytest.raises(AssertionError):
         small_resnet(["res9"])
+    assert misc["errors"]["3d input"] == "AssertionError"
+    with pytest.raises(AssertionError):
+        small_resnet(["res2"])(torch.zeros(3, 32, 32))
     assert misc["errors"]["per_block length"] == "AssertionError"
     with pytest.raises(AssertionError):
         ResNet.make_stage(BasicBlock, 2, in_channels=3, out_channels=3, stride_per_block=[1])
@@ -211,3 +214,19 @@ def _two_level_fpn() -> FPN:
 def test_base_class_defaults():
     assert Constant().size_divisibility == 0
     assert Constant().padding_constraints == {}
+
+
+def test_upsampling_repeats_pixels():
+    class Ramp(Constant):
+        def forward(self, x):
+            maps = super().forward(x)
+            columns = torch.arange(float(maps["c16"].shape[-1]))
+            return {**maps, "c16": maps["c16"] * columns}
+
+    fpn = FPN(Ramp(), ["c4", "c8", "c16"], 2)
+    for name, conv in fpn.named_children():
+        if name.startswith("fpn"):
+            nn.init.dirac_(conv.weight)
+    out = fpn(torch.zeros(1, 3, 32, 48))
+    assert out["p3"][0, 0, 0].tolist() == [1, 1, 2, 2, 3, 3]
+    assert out["p2"][0, 0, 0].tolist() == [2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4]

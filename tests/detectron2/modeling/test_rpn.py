@@ -37,6 +37,7 @@ def inputs(arrays):
 @pytest.mark.parametrize("case", ["a", "b", "c"])
 def test_golden_proposals(golden, arrays, case):
     spec = golden.json("nms_and_inference")["rpn"]
+    assert spec["order"] == "nms_thresh, pre_nms_topk, post_nms_topk, min_box_size, training"
     sizes = [tuple(size) for size in spec["image_sizes"]]
     found = find_top_rpn_proposals(*inputs(arrays), sizes, *spec[case])
     for i, proposals in enumerate(found):
@@ -284,3 +285,13 @@ def test_proposals_in_both_modes():
 def test_training_needs_targets():
     with pytest.raises(AssertionError):
         run(rpn_on_four_cells(), None)
+
+
+def test_losses_are_means_over_images():
+    _, alone, _ = run(rpn_on_four_cells(), [[5.0, 4, 13, 12]])
+    rpn = rpn_on_four_cells()
+    rpn.rpn_head = FixedHead(*(p.detach().repeat(2, 1, 1, 1) for p in rpn.rpn_head.parameters()))
+    images = ImageList(torch.zeros(2, 3, 32, 32), [(32, 32)] * 2)
+    targets = [Instances((32, 32), gt_boxes=Boxes(torch.tensor([[5.0, 4, 13, 12]])))] * 2
+    _, losses = rpn(images, {"p4": torch.zeros(2, 1, 2, 2)}, targets)
+    assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(alone)

@@ -50,6 +50,7 @@ def test_backbone_description(facts, standard):
 
 def test_initial_weights(facts, standard):
     """Standard deviations within 5 % for large parameters, ends of uniform ones within 2 %."""
+    assert facts["init_stats_R50_FPN_80"]["columns"] == ["numel", "mean", "std", "absmax"]
     stats = facts["init_stats_R50_FPN_80"]["values"]
     assert list(stats) == [name for name, _ in standard.named_parameters()]
     for name, p in standard.named_parameters():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from omegaconf import OmegaConf
 from torch import nn
 
 
@@ -31,6 +32,8 @@ VARIANTS = {
     "gn_convs": {"head_norm": group_norm_4, "rpn_convs": (-1, -1), "box_convs": (16, 16)},
     "bn_train_3x3stride": {"norm": "BN", "freeze_at": 0, "stride_in_1x1": False},
 }
+LOSS_RTOL = 1e-4
+GRADIENT_RTOL = {"gn_convs": 5e-2, "bn_train_3x3stride": 5e-2}  # else 1e-2
 EMPTY = {"empty_gt_one": (1,), "empty_gt_both": (0, 1)}
 
 
@@ -93,8 +96,9 @@ def test_proposals(stages, expected, i):
 
 
 @pytest.mark.parametrize("i", [0, 1])
-def test_raw_detections(stages, expected, i):
+def test_raw_detections(golden, stages, expected, i):
     raw = stages["raw"][i]
+    assert len(raw) == golden.json("tiny_rcnn")["n_det"][i]
     close(raw.pred_boxes.tensor, expected[f"pre{i}_boxes"], rtol=0, atol=0.02)
     close(raw.scores, expected[f"pre{i}_scores"], rtol=0, atol=1e-4)
     close(raw.pred_classes, expected[f"pre{i}_classes"])
@@ -115,6 +119,45 @@ def test_final_detections(stages, expected, i):
 
 
 # --------------------------------------------------------------------------------------- training
+def test_the_figures_are_of_this_model(golden):
+    """What `make_mask_rcnn` and `tiny_model` of conftest are written after."""
+    facts = golden.json("tiny_rcnn")
+    assert facts["widths"] == {
+        "stem": 8,
+        "outs": [16, 24, 32, 48],
+        "necks": [4, 6, 8, 12],
+        "fpn": 16,
+        "fc": 24,
+        "mask": 12,
+        "classes": 4,
+    }
+    assert facts["train_kwargs"] == {
+        "rpn_batch_size_per_image": 16384,
+        "rpn_positive_fraction": 0.5,
+        "roi_batch_size_per_image": 8192,
+        "roi_positive_fraction": 0.5,
+        "pre_nms_topk_train": 200,
+        "post_nms_topk_train": 60,
+    }
+    assert facts["eval_kwargs"] == {
+        "test_topk_per_image": 20,
+        "pre_nms_topk_test": 200,
+        "post_nms_topk_test": 60,
+        "test_score_thresh": 0.05,
+        "test_nms_thresh": 0.5,
+        "rpn_nms_thresh": 0.7,
+    }
+    assert facts["variants"].keys() == VARIANTS.keys()
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_tolerances_exceed_the_noise(golden, name):
+    """Other sampling orders and 2e-6 of weight noise move losses and gradients by less."""
+    noise = golden.json("tiny_rcnn_noise")[name]
+    assert max(run["loss_rel_max"] for run in noise) < LOSS_RTOL
+    assert max(run["grad_norm_rel_max"] for run in noise) < GRADIENT_RTOL.get(name, 1e-2)
+
+
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_training(golden, build_mask_rcnn, tiny_batch, name):
     """Losses, statistics and the norm of every gradient; all anchors and proposals are sampled."""
@@ -133,9 +176,9 @@ def test_training(golden, build_mask_rcnn, tiny_batch, name):
 
     assert list(losses) == list(reference["losses"])
     for key, value in reference["losses"].items():
-        assert losses[key].item() == pytest.approx(value, rel=1e-4), key
+        assert losses[key].item() == pytest.approx(value, rel=LOSS_RTOL), key
     assert scalars == pytest.approx(reference["storage"], rel=1e-6)
-    loose = 5e-2 if name in ("gn_convs", "bn_train_3x3stride") else 1e-2
+    loose = GRADIENT_RTOL.get(name, 1e-2)
     norms = {
         key: None if p.grad is None else p.grad.double().norm().item()
         for key, p in model.named_parameters()
@@ -151,7 +194,6 @@ def test_training(golden, build_mask_rcnn, tiny_batch, name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_training_on_a_gpu(golden, build_mask_rcnn, tiny_batch):
     reference = golden.json("tiny_rcnn")["variants"]["default"]
     model = build_mask_rcnn()
@@ -176,6 +218,16 @@ def sampled_losses(build_mask_rcnn, golden, batch, seed):
         return {k: v.item() for k, v in losses.items()}, dict(storage.latest())
 
 
+def test_lists_of_configs_make_the_same_model(build_mask_rcnn, golden, tiny_batch):
+    model = build_mask_rcnn(listed=lambda values: OmegaConf.create(list(values)))
+    model.load_state_dict(golden.pt("tiny_rcnn_state"))
+    with EventStorage(0):
+        losses = model.train()(tiny_batch())
+    expected = golden.json("tiny_rcnn")["variants"]["default"]["losses"]
+    assert {k: v.item() for k, v in losses.items()} == pytest.approx(expected, rel=1e-4)
+    assert len(model.eval()(tiny_batch())) == 2
+
+
 def test_one_seed_gives_one_loss(build_mask_rcnn, golden, tiny_batch):
     first, scalars = sampled_losses(build_mask_rcnn, golden, tiny_batch(), 1)
     assert sampled_losses(build_mask_rcnn, golden, tiny_batch(), 1)[0] == first
@@ -191,16 +243,49 @@ def test_training_works_without_event_storage(build_mask_rcnn, tiny_batch):
     assert all(loss.isfinite() for loss in model(tiny_batch()).values())
 
 
-def test_autocast_trains_with_float32_losses(build_mask_rcnn, golden, tiny_batch):
+# Significant bits: 8 and 11. Losses are means over many values, so their errors are smaller still.
+@pytest.mark.parametrize("dtype, rel", [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_autocast_trains_with_float32_losses(build_mask_rcnn, golden, tiny_batch, dtype, rel):
     model = build_mask_rcnn()
     model.load_state_dict(golden.pt("tiny_rcnn_state"))
     model.train()
-    with EventStorage(0), torch.autocast("cpu", dtype=torch.bfloat16):
+    with EventStorage(0), torch.autocast("cpu", dtype=dtype):
         losses = model(tiny_batch())
     expected = golden.json("tiny_rcnn")["variants"]["default"]["losses"]
-    for name in ("loss_cls", "loss_mask", "loss_rpn_cls"):
-        assert losses[name].dtype == torch.float32
-        assert losses[name].item() == pytest.approx(expected[name], rel=0.1)
+    assert {k: v.item() for k, v in losses.items()} == pytest.approx(expected, rel=rel, abs=1e-4)
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_detects_in_float32(tiny_model, tiny_batch, stages, dtype):
+    with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
+        found = tiny_model.inference(tiny_batch(), do_postprocess=False)
+    for result, raw in zip(found, stages["raw"], strict=True):
+        assert {result.pred_boxes.tensor.dtype, result.scores.dtype} == {torch.float32}
+        # Weak detections may change places; the best one stays where it is.
+        close(result.scores[:1], raw.scores[:1], rtol=0, atol=0.02)
+        close(result.pred_boxes.tensor[:1], raw.pred_boxes.tensor[:1], rtol=0, atol=3)
+
+
+@pytest.mark.slow
+def test_the_parts_on_the_way_of_every_step_compile_without_a_break(tiny_model):
+    """`torch.compile` takes each whole, as one graph."""
+    heads, rpn = tiny_model.roi_heads, tiny_model.proposal_generator
+    with torch.no_grad():
+        features = tiny_model.backbone(torch.rand(1, 3, 64, 96))
+        maps = [features[name] for name in rpn.in_features]
+        for part, *inputs in (
+            (tiny_model.backbone, torch.rand(1, 3, 64, 96)),
+            (rpn.rpn_head, maps),
+            (rpn.box2box_transform.apply_deltas, torch.rand(5, 8), torch.rand(5, 4)),
+            (heads.box_head, torch.rand(5, 16, 7, 7)),
+            (heads.box_predictor, torch.rand(5, 24)),
+            (heads.mask_head.layers, torch.rand(5, 16, 14, 14)),
+        ):
+            compiled = torch.compile(part, backend="eager", fullgraph=True)
+            torch.testing.assert_close(compiled(*inputs), part(*inputs))
 
 
 # -------------------------------------------------------------------------------------- relations
@@ -267,6 +352,13 @@ def test_padding_is_zero_after_normalisation(tiny_model, tiny_batch):
     assert not images.tensor[1, :, :, 128:].any()
     pixel = tiny_batch()[1]["image"][:, 0, 0] - torch.tensor([103.53, 116.28, 123.675])
     close(images.tensor[1, :, 0, 0], pixel, rtol=0, atol=1e-4)
+
+
+def test_the_mean_is_subtracted_before_the_division(tiny_model, tiny_batch):
+    model = copy.deepcopy(tiny_model)
+    model.pixel_std *= 2
+    once, half = (m.preprocess_image(tiny_batch()).tensor for m in (tiny_model, model))
+    torch.testing.assert_close(half, once / 2)
 
 
 # ----------------------------------------------------------------------------------------- misuse

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from ...structures import BoxMode
+from ...structures.rle import compressed_rle
 from ...utils.file_io import PathManager
 from ..catalog import DatasetCatalog, MetadataCatalog
 
@@ -186,9 +187,5 @@ class _AnnotationReader:
 def _readable(segmentation: dict | list) -> dict | list:
     """RLE in compressed form, or the polygons that enclose something (maybe none)."""
     if isinstance(segmentation, dict):
-        if not isinstance(segmentation["counts"], list):
-            return segmentation
-        import pycocotools.mask
-
-        return pycocotools.mask.frPyObjects(segmentation, *segmentation["size"])
+        return compressed_rle(segmentation)
     return [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]

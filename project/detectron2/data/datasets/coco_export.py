@@ -11,6 +11,7 @@ import logging
 import os
 
 from ...structures import BoxMode, PolygonMasks
+from ...structures.rle import compressed_rle
 from ..catalog import DatasetCatalog, MetadataCatalog
 
 __all__ = ["convert_to_coco_json"]
@@ -105,8 +106,7 @@ def _segmentation(segmentation: dict | list) -> dict:
         return {"segmentation": polygons, "area": PolygonMasks([polygons]).area().item()}
     import pycocotools.mask
 
-    if isinstance(segmentation["counts"], list):
-        segmentation = pycocotools.mask.frPyObjects(segmentation, *segmentation["size"])
+    segmentation = compressed_rle(segmentation)
     counts = segmentation["counts"]
     if isinstance(counts, bytes):
         counts = counts.decode("ascii")

@@ -1,25 +1,20 @@
 """Feature extractors; API of ``detectron2.modeling.backbone``."""
 
+from ...utils.aliases import names_of_submodules
 from .backbone import Backbone
-from .fpn import FPN, LastLevelMaxPool, LastLevelP6P7
-from .resnet import (
-    BasicBlock,
-    BasicStem,
-    BottleneckBlock,
-    ResNet,
-    ResNetBlockBase,
-    make_stage,
-)
+from .fpn import FPN
+from .resnet import BasicStem, BottleneckBlock, ResNet, ResNetBlockBase, make_stage
 
 __all__ = [
     "FPN",
     "Backbone",
-    "BasicBlock",
     "BasicStem",
     "BottleneckBlock",
-    "LastLevelMaxPool",
-    "LastLevelP6P7",
     "ResNet",
     "ResNetBlockBase",
     "make_stage",
 ]
+
+__getattr__ = names_of_submodules(
+    __name__, {"fpn": ["LastLevelMaxPool", "LastLevelP6P7"], "resnet": ["BasicBlock"]}
+)

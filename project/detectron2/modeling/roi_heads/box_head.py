@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import nn
-from torch.nn import functional as F
 
-from ...layers import Conv2d, ShapeSpec, get_norm
-from ..weight_init import fill_msra, fill_xavier
+from ...layers import ShapeSpec
+from ..weight_init import fill_xavier
+from .convolution import conv_3x3
 
 
 class FastRCNNConvFCHead(nn.Sequential):
@@ -38,17 +38,7 @@ class FastRCNNConvFCHead(nn.Sequential):
         assert len(conv_dims) + len(fc_dims), "conv_dims and fc_dims must not both be empty"
         channels, height, width = input_shape.channels, input_shape.height, input_shape.width
         for k, out_channels in enumerate(conv_dims, start=1):
-            conv = Conv2d(
-                channels,
-                out_channels,
-                kernel_size=3,
-                padding=1,
-                bias=not conv_norm,
-                norm=get_norm(conv_norm, out_channels),
-                activation=F.relu,
-            )
-            fill_msra(conv)
-            self.add_module(f"conv{k}", conv)
+            self.add_module(f"conv{k}", conv_3x3(channels, out_channels, conv_norm))
             channels = out_channels
         self._shape = ShapeSpec(channels=channels, height=height, width=width)
         if len(fc_dims):

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ...layers import Conv2d, ConvTranspose2d, ShapeSpec, get_norm
+from ...layers import Conv2d, ConvTranspose2d, ShapeSpec
 from ...structures import Boxes, Instances, PolygonMasks
 from ...utils.events import get_event_storage, has_event_storage
 from ..statistics import put_share
 from ..weight_init import fill_msra, fill_normal
+from .convolution import conv_3x3
 
 
 def mask_rcnn_loss(
@@ -36,7 +37,7 @@ def mask_rcnn_loss(
     num_boxes, num_channels, height, width = pred_mask_logits.shape
     assert height == width, f"masks must be square, got {height} x {width}"
     if num_boxes == 0:
-        return pred_mask_logits.sum() * 0
+        return pred_mask_logits.float().sum() * 0
     classes = None if num_channels == 1 else torch.cat([x.gt_classes for x in instances])
     logits = _channel(pred_mask_logits, classes).float()
     targets = _targets(instances, height).to(logits.device)
@@ -123,17 +124,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         *dims, last = conv_dims
         channels = input_shape.channels
         for k, out_channels in enumerate(dims, start=1):
-            conv = Conv2d(
-                channels,
-                out_channels,
-                kernel_size=3,
-                padding=1,
-                bias=not conv_norm,
-                norm=get_norm(conv_norm, out_channels),
-                activation=F.relu,
-            )
-            fill_msra(conv)
-            self.add_module(f"mask_fcn{k}", conv)
+            self.add_module(f"mask_fcn{k}", conv_3x3(channels, out_channels, conv_norm))
             channels = out_channels
         self.deconv = ConvTranspose2d(channels, last, kernel_size=2, stride=2)
         self.deconv_relu = nn.ReLU()

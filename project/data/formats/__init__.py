@@ -1,0 +1,1 @@
+"""Readers of other datasets: each gives COCO documents, see `project.data.formats.document`."""

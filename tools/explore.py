@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     check_arguments(args)
     # Imported here, so that the worker processes, which read this file too, start without torch.
-    from project.visualization.exploration_files import write_exploration
+    from project.visualization.exploration import write_exploration
 
     title, source, other = find_sources(args)
     folder = args.output or Path("output/explore") / title

@@ -6,9 +6,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from project.data.coco_file import read_coco_file
+from project.data.coco_masks import check_mask
+from project.data.scenes import make_scenes
+
 import msgspec
 import numpy as np
 
+NUM_SCENES = 60
 NUM_IMAGES, NUM_ANNOTATIONS = 118_000, 860_000  # rounded from COCO train2017
 HEIGHT, WIDTH = 480, 640
 CLASSES = ("cake", "car", "dog", "person")
@@ -40,16 +45,17 @@ def write_coco_file(
 
 
 def _outlines(work_dir: Path) -> list[np.ndarray]:
-    """Outlines of the scenes' objects, [P, 2] in pixels."""
-    from project.data.catalog import subset_dicts  # with torch, which not every task needs
-
+    """Outlines of the objects of some scenes, [P, 2] in pixels of the new images."""
+    folder = make_scenes(work_dir, sizes={"train": NUM_SCENES})
+    scenes = read_coco_file(folder / "annotations" / "train.json")
+    images = {image.id: image for image in scenes.images}
     outlines = []
-    for record in subset_dicts("scenes", "train", work_dir):
-        scale = min(HEIGHT / record["height"], WIDTH / record["width"])
-        for annotation in record["annotations"]:
-            if isinstance(annotation["segmentation"], list):
-                points = np.reshape(annotation["segmentation"][0], (-1, 2)) * scale
-                outlines.append(_with_corners(points, _CORNERS))
+    for annotation in scenes.annotations:
+        image = images[annotation.image_id]
+        mask = check_mask(annotation.segmentation, image.height, image.width).mask
+        if isinstance(mask, list):
+            scale = min(HEIGHT / image.height, WIDTH / image.width)
+            outlines.append(_with_corners(np.reshape(mask[0], (-1, 2)) * scale, _CORNERS))
     return outlines
 
 

@@ -98,7 +98,7 @@ class RecordsBuilder:
                 "rle_ends": _array(self._rle_ends),
                 "rle_bytes": _bytes(self._rle_bytes),
             }
-        tensors = {key: torch.from_numpy(value) for key, value in table.items()}
+        tensors = {key: _tensor(value) for key, value in table.items()}
         return FlatRecords(tensors, self._image_root, np.arange(len(self._image_ids)))
 
 
@@ -152,3 +152,8 @@ def _array(values: array) -> np.ndarray:
 
 def _bytes(values: bytearray) -> np.ndarray:
     return np.frombuffer(bytes(values), np.uint8).copy()
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    # `FlatRecords` reads 16 bits as unsigned again.
+    return torch.from_numpy(values.view(np.int16) if values.dtype == np.uint16 else values)

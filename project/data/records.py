@@ -71,7 +71,9 @@ class FlatRecords(Sequence):
         return counts[self.rows]
 
     def _column(self, name: str) -> np.ndarray:
-        return self._table[name].numpy()
+        values = self._table[name].numpy()
+        # All 16-bit columns are unsigned, which tensors can be but can't be pickled as.
+        return values.view(np.uint16) if values.dtype == np.int16 else values
 
     def _bounds(self, name: str, i: int) -> tuple[int, int]:
         start, end = self._column(name)[i : i + 2].tolist()

@@ -54,7 +54,8 @@ def load_weights(
     elif "://" in str(weights):
         remedy = (
             "give a local file with train.init_checkpoint=FILE, or start from random weights "
-            'with train.init_checkpoint=""'
+            'with train.init_checkpoint="" model.backbone.bottom_up.stem.norm=BN '
+            "model.backbone.bottom_up.freeze_at=0"
         )
     try:
         return checkpointer.resume_or_load(weights, resume=resume)

@@ -63,6 +63,8 @@ class Trainer:
         self.start_iter = 0
         if resume:
             self._go_on()
+        if not self.start_iter and not cfg.train.init_checkpoint:
+            warn_of_frozen_noise(model)
         self.loop.register_hooks(self._build_hooks())
 
     def _go_on(self) -> None:
@@ -150,6 +152,18 @@ def share_buffers(model: nn.Module) -> None:
     if comm.get_world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
+
+
+def warn_of_frozen_noise(model: nn.Module) -> None:
+    """Tell of a model that starts from random weights and keeps some of them."""
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    if frozen:
+        logger.warning(
+            "train.init_checkpoint is empty, and %d frozen parameters keep their random values; "
+            "from scratch, set model.backbone.bottom_up.stem.norm=BN and "
+            "model.backbone.bottom_up.freeze_at=0",
+            frozen,
+        )
 
 
 def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:

@@ -7,10 +7,11 @@ from itertools import islice
 
 from project.data.loader import build_train_loader
 from project.data.mapper import InstanceMapper
-from project.errors import UserError
+from project.errors import UserError, from_worker
 
 import numpy as np
 import pytest
+from detectron2.data import build_detection_test_loader
 from detectron2.data import transforms as T
 from PIL import Image
 
@@ -76,3 +77,13 @@ def test_a_dataset_without_any_whole_image_is_refused(records):
 def test_unknown_policies_are_refused(records):
     with pytest.raises(UserError, match="unknown on_broken_image 'ignore'"):
         loader(records, on_broken_image="ignore")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_evaluation_names_the_broken_image(records, num_workers):
+    mapper = InstanceMapper(False, augmentations=[])
+    made = build_detection_test_loader(records, mapper=mapper, num_workers=num_workers)
+    with pytest.raises(UserError) as caught:
+        list(made)
+    message = str(from_worker(caught.value))
+    assert message.startswith(f"image {records[1]['file_name']} (image id 1) can't be read")

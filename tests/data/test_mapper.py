@@ -187,3 +187,68 @@ def test_an_unlabelled_record_is_refused_in_training(record):
     del record["annotations"]
     with pytest.raises(UserError, match="is unlabelled and can't be trained on"):
         train()(record)
+
+
+def test_overlapping_parts_of_one_object_are_joined(record):
+    parts = [POLYGON[0], [10.0, 10.0, 20.0, 10.0, 20.0, 20.0, 10.0, 20.0]]
+    record["annotations"] = [annotation(parts)]
+    instances = train()(record)["instances"]
+    # 12 x 10 and 10 x 10 pixels, 6 x 6 of them common
+    assert instances.gt_masks.tensor.sum() == 120 + 100 - 36
+    assert instances.gt_boxes.tensor.tolist() == [[4, 6, 20, 20]]
+
+
+def test_polygons_stay_polygons_where_all_are(record):
+    mapper = train(T.HFlipTransform(WIDTH), mask_format="polygon")
+    mixed = mapper(record)["instances"]
+    assert mixed.gt_masks.tensor.shape == (2, HEIGHT, WIDTH)
+    record["annotations"][1] = annotation([[1.25, 2, 9.5, 2, 1.25, 8.75]], 1)
+    instances = mapper(record)["instances"]
+    np.testing.assert_array_equal(
+        instances.gt_masks.polygons[1], [[30.75, 2, 22.5, 2, 30.75, 8.75]]
+    )
+    assert instances.gt_boxes.tensor.tolist() == [[16, 6, 28, 16], [22.5, 2, 30.75, 8.75]]
+    assert instances.gt_classes.tolist() == [0, 1]
+    crops = instances.gt_masks.crop_and_resize(instances.gt_boxes.tensor, 14)
+    assert crops[0].all()
+
+
+def test_boxes_of_polygons_end_at_the_frame(record):
+    record["annotations"] = [
+        annotation([[-6.0, 6.0, 16.0, 6.0, 16.0, 40.0, -6.0, 40.0]]),
+        annotation([[40.0, 6.0, 50.0, 6.0, 50.0, 9.0]], 1),  # outside
+    ]
+    instances = train(mask_format="polygon")(record)["instances"]
+    assert instances.gt_boxes.tensor.tolist() == [[0, 6, 16, HEIGHT]]
+    assert len(instances.gt_masks) == 1
+
+
+def test_no_objects_as_polygons(record):
+    record["annotations"] = []
+    instances = train(mask_format="polygon")(record)["instances"]
+    assert (len(instances), len(instances.gt_masks)) == (0, 0)
+
+
+def test_an_unknown_mask_format_is_refused():
+    with pytest.raises(UserError, match="unknown mask_format 'polygons'; did you mean 'polygon'"):
+        train(mask_format="polygons")
+
+
+def test_a_polygon_of_two_points_is_named(record):
+    record["annotations"][0].update(segmentation=[[1.0, 2.0, 3.0, 4.0]], id=5)
+    with pytest.raises(UserError, match="annotation 5 has no usable mask: a polygon has 2 points"):
+        train()(record)
+
+
+def test_a_cache_changes_nothing(record):
+    augmentations = [T.RandomFlip(), T.RandomBrightness(0.5, 1.5), T.Resize((30, 20))]
+    cached, plain = train(*augmentations, cache_mb=1), train(*augmentations)
+    for seed in range(6):
+        outputs = []
+        for mapper in (cached, plain):
+            np.random.seed(seed)
+            outputs.append(mapper(record))
+        assert torch.equal(outputs[0]["image"], outputs[1]["image"])
+        first, second = (o["instances"].gt_masks.tensor for o in outputs)
+        assert torch.equal(first, second)
+    assert len(cached.cache) == 1

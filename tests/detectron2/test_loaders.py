@@ -20,7 +20,6 @@ from detectron2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.samplers import InferenceSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import IterableDataset
@@ -215,8 +214,11 @@ def test_groups_hold_one_shape():
 
 def test_square_images_are_grouped_with_tall_ones():
     square, wide, tall = ({"width": w, "height": h} for w, h in ((2, 2), (3, 2), (2, 3)))
-    (batch,) = AspectRatioGroupedDataset([square, wide, tall], 2)
-    assert batch == [square, tall]
+    in_order = TrainingSampler(3, shuffle=False)
+    loader = build_detection_train_loader(
+        [square, wide, tall], mapper=None, sampler=in_order, total_batch_size=2
+    )
+    assert next(iter(loader)) == [square, tall]
 
 
 @pytest.mark.parametrize("grouping", [True, False])

@@ -41,6 +41,8 @@ def test_a_real_subset_from_its_file_to_its_pictures(name, coco_subset_root, tmp
         f"dataset.name={name}",
         f"train.output_dir={output}",
         "train.init_checkpoint=",
+        "model.backbone.bottom_up.stem.norm=BN",
+        "model.backbone.bottom_up.freeze_at=0",
         "dataloader.train.total_batch_size=2",
         "dataloader.train.num_workers=1",
         "dataloader.test.num_workers=0",

@@ -1,6 +1,8 @@
 """Mask R-CNN with a ResNet-50 FPN (He et al. 2017; Lin et al. 2017), COCO's usual settings.
 
-Weights of the MSRA kind: BGR input, standard deviation 1, stride in the 1x1 convolutions.
+Weights of the MSRA kind: BGR input, standard deviation 1, stride in the 1x1 convolutions. Norms and
+the first two stages are frozen, which suits published weights only: from scratch, set
+``model.backbone.bottom_up.stem.norm=BN`` and ``model.backbone.bottom_up.freeze_at=0``.
 """
 
 from project.data.catalog import num_classes
@@ -26,7 +28,7 @@ backbone = L(FPN)(
     out_channels=256,
     top_block=L(LastLevelMaxPool)(),
     bottom_up=L(ResNet)(
-        stages=L(ResNet.make_default_stages)(depth=50, norm="FrozenBN", stride_in_1x1=True),
+        stages=L(ResNet.make_default_stages)(depth=50, norm="${..stem.norm}", stride_in_1x1=True),
         stem=L(BasicStem)(in_channels=3, out_channels=64, norm="FrozenBN"),
         out_features="${..in_features}",
         freeze_at=2,

@@ -127,7 +127,8 @@ def _categories_across(first: Split, second: Split, told: set[str]) -> Iterator[
         )
         yield finding("categories-differ", second.file, what)
     names_first = {number: name for name, number in ids.items()}
-    for name, number in here.items():
+    for name in dict.fromkeys(category.name for category in second.categories):
+        number = here[name]
         if name in told:
             continue
         if name in ids:

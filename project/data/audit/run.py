@@ -48,7 +48,8 @@ def audit_files(sources: Sources, *, workers: int = 0, progress: bool = True) ->
 
     Args:
         sources: split → (COCO annotation file, image folder). Without a folder only the
-            annotations are looked at; without a file all images of the folder are.
+            annotations are looked at; without a file all images of the folder are. Name a source
+            once, even if several subsets are drawn from it: else all of it leaks.
         workers: threads; 0 takes one for each core.
         progress: show a bar on stderr.
 

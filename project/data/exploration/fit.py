@@ -55,7 +55,7 @@ def input_sizes(image_sizes: np.ndarray, size: InputSize) -> np.ndarray:
 def boxes_at_input(
     boxes_xyxy: np.ndarray, image_sizes: np.ndarray, sizes_at_input: np.ndarray
 ) -> np.ndarray:
-    """float64 [M, 4]: boxes after the resize of their images [M, 2] to ``sizes_at_input`` [M, 2]."""
+    """float64 [M, 4]: boxes after a resize of their images [M, 2] to ``sizes_at_input`` [M, 2]."""
     factors = np.asarray(sizes_at_input, float) / np.asarray(image_sizes, float)
     return np.asarray(boxes_xyxy, float) * factors[:, [1, 0, 1, 0]]
 

@@ -27,11 +27,16 @@ class Sample:
 
 
 def choose_samples(
-    found: Exploration, flagged: Iterable[tuple[int, str]] = (), *, size: int = 8, seed: int = 0
+    found: Exploration,
+    flagged: Iterable[tuple[int, str, int | None]] = (),
+    *,
+    size: int = 8,
+    seed: int = 0,
 ) -> dict[str, list[Sample]]:
-    """Sheets of at most ``size`` images each: title → samples. Sheets without an image are left out.
+    """Title → samples, at most ``size`` on each sheet; sheets without an image are left out.
 
-    ``flagged`` names images (rows) and what an audit says of them.
+    ``flagged`` names images (rows), what an audit says of them, and the annotation (row) that is
+    meant, if any.
     """
     sheets = {
         "Drawn at random": _random(found, size, seed),
@@ -134,12 +139,12 @@ def _unusual(found: Exploration, size: int) -> list[Sample]:
     return list(samples.values())
 
 
-def _flagged(flagged: Iterable[tuple[int, str]], size: int) -> list[Sample]:
+def _flagged(flagged: Iterable[tuple[int, str, int | None]], size: int) -> list[Sample]:
     """The first image of each thing that is said, then the others."""
     first: dict[str, Sample] = {}
     others: list[Sample] = []
-    for image, why in flagged:
-        sample = Sample(image, why)
+    for image, why, row in flagged:
+        sample = Sample(image, why, row)
         if why in first:
             others.append(sample)
         else:

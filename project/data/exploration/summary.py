@@ -36,11 +36,10 @@ def summary(found: Exploration) -> list[Sentence]:
 
 def headline(found: Exploration) -> str:
     """One sentence: how much there is."""
-    crowds = int(found.table.crowd.sum())
-    text = (
-        f"{count(len(found.table.image_ids), 'image')} with {count(len(found.objects.rows), 'object')}"
-        f" of {count(int((found.counts.instances > 0).sum()), 'class', 'classes')}"
-    )
+    crowds, objects = int(found.table.crowd.sum()), len(found.objects.rows)
+    seen = int((found.counts.instances > 0).sum())
+    text = f"{count(len(found.table.image_ids), 'image')} with {count(objects, 'object')}"
+    text += f" of {count(seen, 'class', 'classes')}"
     return text + (f", and {count(crowds, 'crowd region')}." if crowds else ".")
 
 
@@ -136,8 +135,9 @@ def _vanishing(found: Exploration) -> Iterator[Sentence]:
         share = percent(100 * number / len(found.fit.vanishes))
         yield Sentence(
             "warning" if number > 0.01 * len(found.fit.vanishes) else "note",
-            f"{count(number, 'object')} ({share}) {'is' if number == 1 else 'are'} under {stride} by "
-            f"{stride} pixels at the model's input: less than one cell of its finest feature map.",
+            f"{count(number, 'object')} ({share}) {'is' if number == 1 else 'are'} under "
+            f"{stride} by {stride} pixels at the model's input: less than one cell of its finest "
+            f"feature map.",
         )
 
 
@@ -224,10 +224,10 @@ def _masks(found: Exploration) -> Iterator[Sentence]:
             f"{count(missing, 'object')} {verb} no mask, or one that encloses no pixel at all.",
         )
     rest = percent_of_pixels(found)[1]
+    several = percent(100 * float((parts[known] >= 2).mean()))
     text = (
         f"Nothing claims {percent(rest['background'])} of the pixels; two objects or more claim "
-        f"{percent(rest['shared'])}. {percent(100 * float((parts[known] >= 2).mean()))} of the masks "
-        f"are in several parts"
+        f"{percent(rest['shared'])}. {several} of the masks are in several parts"
     )
     coarse = coarseness(found)
     if np.isfinite(coarse).any():
@@ -240,7 +240,8 @@ def _recall(found: Exploration) -> Iterator[Sentence]:
     if not len(fit.iou):
         return
     overall = recall(fit.iou)
-    text = f"Anchors of {found.detector.name} reach an IoU of 0.5 with {percent(overall)} of the objects"
+    text = f"Anchors of {found.detector.name} reach an IoU of 0.5 with {percent(overall)}"
+    text += " of the objects"
     if small.any():
         text += f", with {percent(recall(fit.iou[small]))} of the small ones"
     yield Sentence("warning" if overall < 80 else "note", text + ".")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
-from fvcore.common.checkpoint import Checkpointer
+from fvcore.common import checkpoint as fvcore_checkpoint
 
 from ..evaluation.testing import flatten_results_dict
 from ..utils import comm
@@ -83,7 +83,7 @@ class BestCheckpointer(HookBase):
     def __init__(
         self,
         eval_period: int,
-        checkpointer: Checkpointer,
+        checkpointer: fvcore_checkpoint.Checkpointer,
         val_metric: str,
         mode: Literal["max", "min"] = "max",
         file_prefix: str = "model_best",
@@ -157,7 +157,7 @@ def _number(name: str, value: Any) -> float:
 
 
 @contextlib.contextmanager
-def _untagged(checkpointer: Checkpointer) -> Iterator[None]:
+def _untagged(checkpointer: fvcore_checkpoint.Checkpointer) -> Iterator[None]:
     """Saves inside leave ``last_checkpoint`` as it is."""
     checkpointer.tag_last_checkpoint = lambda basename: None
     try:

@@ -9,18 +9,15 @@ from typing import Protocol
 
 from project.data.audit import AuditReport, audit_files
 from project.data.exploration.explore import Exploration, explore
+from project.data.exploration.files import write_numbers
 from project.data.exploration.fit import Detector
 from project.data.exploration.labels import LabelTable, read_labels
-from project.data.exploration.numbers import write_numbers
 from project.data.exploration.samples import choose_samples
 from project.errors import UserError
-from project.visualization.exploration_charts import exploration_charts
-from project.visualization.exploration_page import (
-    embed,
-    exploration_page,
-    flagged_images,
-    sample_pictures,
-)
+from project.visualization.exploration.audit import flagged_images
+from project.visualization.exploration.charts import exploration_charts
+from project.visualization.exploration.page import exploration_page
+from project.visualization.exploration.pictures import embed, sample_pictures
 from project.visualization.sheet import contact_sheet
 
 PAGE = "index.html"

@@ -22,6 +22,7 @@ INSTALL_REQUIRES = [
     "fvcore>=0.1.5.post20221221,<0.1.6",
     "shapely>=2.0",
     "matplotlib>=3.8",
+    "jinja2>=3.1",
     "tensorboard>=2.16",
     "tqdm>=4.66",
     "pyyaml>=6",
@@ -32,7 +33,7 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS = {
-    "test": ["pytest>=9", "hypothesis>=6.150", "ruff>=0.17"],
+    "test": ["pytest>=9", "hypothesis>=6.150", "playwright>=1.60", "ruff>=0.17"],
     "dev": ["ruff>=0.17", "pre-commit>=4"],
 }
 
@@ -45,6 +46,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["project", "project.*"]),
+    package_data={"project.visualization.page": ["*.j2", "*.css"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
 )

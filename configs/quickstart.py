@@ -23,6 +23,7 @@ dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),
     L(ColorJitter)(brightness=0.2, contrast=0.2, saturation=0.2),
 ]
+dataloader.train.mapper.mask_format = "bitmask"  # every fifth object of the scenes is RLE
 dataloader.test.mapper.augmentations = []
 dataloader.test.num_workers = 0
 

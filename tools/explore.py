@@ -14,10 +14,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from project.errors import UserError, exits_with_two
+
+if TYPE_CHECKING:
+    from project.visualization.exploration import SplitSource
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -47,15 +50,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (0)")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: one a core")
     return parser
-
-
-@dataclass(frozen=True)
-class Source:
-    """One split: its annotation file and image folder (None: no pixels)."""
-
-    name: str
-    json_file: Path
-    image_dir: Path | None
 
 
 @exits_with_two
@@ -91,9 +85,10 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} is {value}; expected {least} or more")
 
 
-def find_sources(args: argparse.Namespace) -> tuple[str, Source, Source | None]:
+def find_sources(args: argparse.Namespace) -> tuple[str, SplitSource, SplitSource | None]:
     """The page's title, the split to explore, and the one to compare it with."""
     from project.data.exploration.labels import split_name
+    from project.visualization.exploration import SplitSource
 
     if args.dataset is not None:
         return subset_sources(args.dataset, args.root)
@@ -104,22 +99,23 @@ def find_sources(args: argparse.Namespace) -> tuple[str, Source, Source | None]:
     other = None
     if args.compare:
         other_name = split_name(args.compare[0])
-        other = Source(other_name + " (compared)" * (other_name == name), *args.compare)
-    return name, Source(name, args.json, args.images), other
+        other = SplitSource(other_name + " (compared)" * (other_name == name), *args.compare)
+    return name, SplitSource(name, args.json, args.images), other
 
 
-def subset_sources(dataset: str, root: Path | None) -> tuple[str, Source, Source | None]:
+def subset_sources(dataset: str, root: Path | None) -> tuple[str, SplitSource, SplitSource | None]:
     """The sources that ``<subset>`` (train beside val) or ``<subset>_<split>`` names."""
     from project.data.catalog import SCENES, subset_dir
     from project.data.root import datasets_root
     from project.errors import unknown_name
+    from project.visualization.exploration import SplitSource
 
     base = datasets_root(root)
 
-    def source(subset: str, split: str) -> Source | None:
+    def source(subset: str, split: str) -> SplitSource | None:
         folder = subset_dir(subset, root)
         file = folder / "annotations" / f"{split}.json"
-        return Source(split, file, folder / "images" / split) if file.is_file() else None
+        return SplitSource(split, file, folder / "images" / split) if file.is_file() else None
 
     if dataset == SCENES or (base / dataset / "annotations").is_dir():
         found = source(dataset, "train")

@@ -6,7 +6,7 @@ train = dict(
     epochs=12,
     # An override with a plain number wins over the epochs.
     max_iter="${iterations:${train.epochs},${dataloader.train.total_batch_size},"
-    "${dataset.name},${dataset.train},${dataset.root}}",
+    "${dataset.name},${dataset.train},${dataset.root},${dataloader.train.dataset.filter_empty}}",
     seed=0,
     device="cuda",  # our tool takes the CPU where there is no GPU
     amp=dict(enabled=False, precision="float16"),

@@ -34,8 +34,9 @@ def run_quickstart(seeds: Sequence[int], work_dir: Path, overrides: Sequence[str
         if subprocess.run(command, cwd=REPO).returncode:
             raise UserError(f"the run with seed {seed} failed; see {run_dir}/log.txt")
         runs.append(summary(seed, time.perf_counter() - started, run_dir))
-    command = " ".join(["python tools/benchmark.py quickstart", *overrides])
-    return {"machine": describe_machine(), "command": command, "runs": runs}
+    numbers = map(str, seeds)
+    command = ["python tools/benchmark.py quickstart", *overrides, "--seeds", *numbers]
+    return {"machine": describe_machine(), "command": " ".join(command), "runs": runs}
 
 
 def summary(seed: int, seconds: float, run_dir: Path) -> dict:

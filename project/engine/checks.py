@@ -46,13 +46,13 @@ TEXTS = (
 )
 # Whole numbers and the least that each may be.
 NUMBERS = {
+    "dataloader.train.total_batch_size": 1,  # first: the iterations may follow from it
     "train.max_iter": 1,
     "train.log_period": 1,
     "train.checkpointer.period": 1,
     "train.eval_period": 0,
     "train.num_pictures": 0,
     "train.seed": 0,
-    "dataloader.train.total_batch_size": 1,
 }
 
 

@@ -102,8 +102,9 @@ def _read_plain(file: Path) -> DictConfig:
         content = yaml.safe_load(file.read_text("utf-8"))
         cfg = OmegaConf.create(content, flags={"allow_objects": True})
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        reason = one_line(error)[:300]
         raise UserError(
-            f"{file} is not plain data: {one_line(error)[:300]}. If the run is your own, add --trust"
+            f"{file} is not plain data: {reason}. If the run is your own, add --trust"
         ) from error
     if not isinstance(cfg, DictConfig):
         raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")

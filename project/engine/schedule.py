@@ -2,8 +2,8 @@
 
 Two OmegaConf resolvers serve the configs:
 
-* ``${iterations:EPOCHS,BATCH,SUBSET,SPLIT,ROOT}``: the iterations that so many passes over a
-  training split take, ``ceil(epochs * images / batch)``;
+* ``${iterations:EPOCHS,BATCH,SUBSET,SPLIT,ROOT,FILTER_EMPTY}``: the iterations that so many passes
+  over a training split take, ``ceil(epochs * images / batch)``;
 * ``${part:NUMBER,SHARE}``: ``max(1, round(number * share))``, e.g. a tenth of the run for warm-up.
 """
 
@@ -25,14 +25,19 @@ from omegaconf import OmegaConf
 
 
 def iterations(
-    epochs: float, batch_size: int, subset: str, split: str, root: str | None = None
+    epochs: float,
+    batch_size: int,
+    subset: str,
+    split: str,
+    root: str | None = None,
+    filter_empty: bool = True,
 ) -> int:
-    """Iterations of ``epochs`` passes over the annotated images of a split."""
+    """Iterations of ``epochs`` passes over a split, or over its images with objects alone."""
     if epochs is None or epochs <= 0:
         raise UserError(f"train.epochs must be a number above 0, got {epochs}")
     if batch_size < 1:
         raise UserError(f"the batch must hold at least 1 image, got {batch_size}")
-    return math.ceil(epochs * num_images(subset, split, root, filter_empty=True) / batch_size)
+    return math.ceil(epochs * num_images(subset, split, root, filter_empty) / batch_size)
 
 
 def part(number: float, share: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from project.visualization.palette import RGB
 WIDTH = 330  # units of the page (CSS pixels at most widths)
 # Colours by role: what PNGs show, and the CSS variable that stands for it in the page.
 INK, MUTED, GRID, PAPER = "#1b1d20", "#5b6168", "#d8dbdf", "#fefefd"
-MAIN, SECOND, ALARM = "#1f6fb4", "#b4611f", "#b3261d"
+MAIN, SECOND, ALARM = "#1f6fb4", "#a95a1b", "#b3261d"
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -98,7 +99,9 @@ def draw_figure(words: Words, height: int, paint: Callable) -> Chart:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # Names in scripts that the font lacks: the page's own fonts have them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         paint(figure)
         svg, png = io.StringIO(), io.BytesIO()

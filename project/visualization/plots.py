@@ -226,7 +226,7 @@ def scatter(
     def plot(ax) -> None:
         for i, (name, (x, y)) in enumerate(groups.items()):
             size = 14 if sizes is None else sizes[i]
-            ax.scatter(x, y, size, colors[i], markers[i % 5], alpha=0.55, label=name, linewidths=0)
+            ax.scatter(x, y, size, colors[i], marker=markers[i % 5], alpha=0.55, label=name, lw=0)
         if ylog:
             ax.set_yscale("log")
             ax.minorticks_off()

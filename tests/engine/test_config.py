@@ -2,10 +2,11 @@
 
 import textwrap
 
-from project.engine.config import apply_overrides, load_config, load_run, select
+from project.engine.config import apply_overrides, build, load_config, load_run, require, select
 from project.errors import UserError
 
 import pytest
+import yaml
 from detectron2.config import LazyCall, LazyConfig, instantiate
 
 SOURCE = """
@@ -65,6 +66,12 @@ def test_a_broken_config_file_is_told(tmp_path):
     broken.write_text("raise RuntimeError('not today')")
     with pytest.raises(UserError, match="RuntimeError: not today"):
         load_config(broken)
+    broken.write_text("import sys; sys.exit(3)")
+    with pytest.raises(UserError, match="SystemExit: 3"):
+        load_config(broken)
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(UserError, match="holds no config, but a ListConfig"):
+        load_config(tmp_path / "list.yaml")
     with pytest.raises(UserError, match="does not exist"):
         load_config(tmp_path / "none.py")
 
@@ -112,6 +119,31 @@ def test_a_run_folder_builds_no_foreign_code(tmp_path, target):
     assert load_run(tmp_path, trust=True).model.deep[0]._target_ == target
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${oc.create:'{_target_: os.system, command: id}'}",
+        "${oc.decode:'{_target_: os.system, command: id}'}",
+        "${${name}:'{_target_: os.system}'}",  # the resolver's name is looked up
+        "a ${oc.env:HOME}",
+        "${part:${oc.decode:3},0.5}",
+    ],
+)
+def test_interpolations_of_a_run_folder_make_nothing_new(tmp_path, text):
+    content = {"train": {"output_dir": "x"}, "name": "oc.create", "model": {"deep": text}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=r"cfg.model.deep is .*--trust"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["${name}", {"_target_": "os.system"}, ["os.system"], None, 3])
+def test_targets_of_a_run_folder_are_written_out(tmp_path, target):
+    content = {"train": {}, "name": "torch.nn.Linear", "model": {"_target_": target}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=r"cfg.model would build"):
+        load_run(tmp_path)
+
+
 def test_a_run_folder_holds_no_python_objects(tmp_path):
     (tmp_path / "config.yaml").write_text("train: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(UserError, match="not plain data.*--trust"):
@@ -124,6 +156,29 @@ def test_a_folder_without_config_is_no_run(tmp_path):
     (tmp_path / "config.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="holds no config"):
         load_run(tmp_path)
+    for text in ("", "train: 3", "train: ${x}\nx: {output_dir: a}", "model: {}"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match="no section 'train'"):
+            load_run(tmp_path)
+    for text in ("a: &a [*a]", "when: 2020-99-99", "train: {", "\0"):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match="not plain data"):
+            load_run(tmp_path)
+
+
+def test_keys_that_a_tool_needs(config_file):
+    cfg = load_config(config_file)
+    require(cfg, "train.width", "train.extra")
+    with pytest.raises(UserError, match="no 'train.widht'.*did you mean 'width'"):
+        require(cfg, "train.widht")
+    with pytest.raises(UserError, match="no 'train.width.deep'"):
+        require(cfg, "train.width.deep")
+
+
+def test_what_can_not_be_built_is_told_with_key_and_place(config_file):
+    cfg = load_config(config_file, ["layer.in_features=wide"])
+    with pytest.raises(UserError, match=r"config key 'layer' can't be built: \w+: .* \(.*py:\d+\)"):
+        build(cfg.layer, "layer")
 
 
 def test_a_lazy_node_keeps_its_callable():

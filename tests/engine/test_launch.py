@@ -5,7 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from project.engine.launch import Processes, choose_device, launch
+from project.engine.launch import Processes, choose_device, launch, speaks
 from project.errors import UserError
 
 import pytest
@@ -24,6 +24,17 @@ SCRIPT = """
         if comm.is_main_process():
             print(ranks, comm.get_world_size(), comm.get_local_size())
 
+    def share():
+        import torch
+        from project.engine.trainer import share_buffers
+
+        norm = torch.nn.BatchNorm2d(2)
+        norm.running_mean += comm.get_rank() + 1
+        share_buffers(norm)
+        means = comm.all_gather(norm.running_mean.tolist())
+        if comm.is_main_process():
+            print(means)
+
     def fail():
         if comm.get_rank() == 1:
             raise UserError("image 7 is broken")
@@ -36,7 +47,7 @@ SCRIPT = """
 
     if __name__ == "__main__":
         try:
-            launch(globals()[sys.argv[1]], Processes(num_gpus=2), "cpu")
+            launch(globals()[sys.argv[1]], Processes(num_gpus=2, dist_url=sys.argv[2]), "cpu")
         except UserError as error:
             sys.exit(f"user error: {error}")
         except RuntimeError as error:
@@ -44,10 +55,10 @@ SCRIPT = """
 """
 
 
-def run(function: str, tmp_path: Path) -> subprocess.CompletedProcess:
+def run(function: str, tmp_path: Path, url: str = "auto") -> subprocess.CompletedProcess:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    command = [sys.executable, str(script), function]
+    command = [sys.executable, str(script), function, url]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
 
@@ -55,6 +66,10 @@ def test_two_processes_on_the_cpu(tmp_path):
     done = run("gather", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[0, 11] 2 2"
+
+
+def test_all_processes_judge_the_main_ones_batch_norm(tmp_path):
+    assert run("share", tmp_path).stdout.strip() == "[[1.0, 1.0], [1.0, 1.0]]"
 
 
 def test_a_users_mistake_in_one_process_ends_the_run_with_its_words(tmp_path):
@@ -107,14 +122,52 @@ def test_more_gpus_than_there_are(gpus, found, asked):
         choose_device("cuda", Processes(num_gpus=asked))
 
 
-def test_unknown_device():
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:x", None])
+def test_unknown_device(wanted):
     with pytest.raises(UserError, match="expected 'cuda' or 'cpu'"):
-        choose_device("gpu", Processes())
+        choose_device(wanted, Processes())
 
 
-def test_several_machines_need_an_address():
-    with pytest.raises(UserError, match="--dist-url"):
-        launch(print, Processes(num_gpus=1, num_machines=2), "cpu")
+def test_one_gpu_by_its_number(gpus):
+    gpus(2)
+    assert choose_device("cuda:1", Processes()) == "cuda:1"
+    with pytest.raises(UserError, match="has 2 GPUs, counted from 0"):
+        choose_device("cuda:2", Processes())
+    with pytest.raises(UserError, match="several processes need train.device=cuda"):
+        choose_device("cuda:1", Processes(num_gpus=2))
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"num_gpus": 0}, "--num-gpus 0: expected at least 1"),
+        ({"num_gpus": -2}, "--num-gpus -2"),
+        ({"num_machines": 0}, "--num-machines 0"),
+        ({"num_machines": 2, "machine_rank": 2, "dist_url": "tcp://a:1"}, "expected 0 to 1"),
+        ({"num_machines": 2}, "--dist-url tcp://"),
+    ],
+)
+def test_flags_that_describe_no_run(flags, message):
+    with pytest.raises(UserError, match=message):
+        launch(print, Processes(**flags), "cpu")
+
+
+def test_torchrun_says_how_many_processes_there_are(monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert Processes().world_size == 4
+    assert not speaks()
+    with pytest.raises(UserError, match="leave out --num-gpus"):
+        Processes(num_gpus=2).check()
+    monkeypatch.setenv("RANK", "0")
+    assert speaks()
+
+
+def test_processes_that_can_not_meet(tmp_path):
+    done = run("gather", tmp_path, "nonsense://x")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "can't meet the others at nonsense://x" in last
 
 
 GRADIENTS = """

@@ -40,6 +40,30 @@ def test_scaled_gradients_are_clipped_by_their_true_size():
     assert optimizer.param_groups[0]["params"][0].grad.item() == pytest.approx(8.0, rel=1e-5)
 
 
+@pytest.mark.parametrize("build", [sgd, adam, adamw])
+def test_clipping_under_a_grad_scaler(build):
+    # The gradient is (3, 4) and the scaler multiplies it by 1024; clipped to 1 it is (0.6, 0.8).
+    options = {"lr": 0.1, "weight_decay": 0.0}
+    scaled, plain = torch.nn.Parameter(torch.zeros(2)), parameter(0.0, 0.0, grad=(0.6, 0.8))
+    build([plain], **options).step()
+    optimizer = build([scaled], max_norm=1.0, **options)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(scaled @ torch.tensor([3.0, 4.0])).backward()
+    scaler.step(optimizer)
+    torch.testing.assert_close(scaled, plain, atol=1e-6, rtol=0)
+
+
+def test_an_overflow_under_a_grad_scaler_skips_the_step():
+    p = torch.nn.Parameter(torch.zeros(1))
+    optimizer = sgd([p], lr=1.0, max_norm=1.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(p * float("inf")).sum().backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert p.item() == 0.0
+    assert scaler.get_scale() == 512.0
+
+
 def test_parameters_without_gradient():
     optimizer = sgd([torch.nn.Parameter(torch.ones(1))], lr=1.0, max_norm=1.0)
     optimizer.step()

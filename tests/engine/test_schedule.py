@@ -1,8 +1,9 @@
 """Schedules against numbers worked by hand."""
 
+import json
 import math
 
-from project.engine.schedule import part, warmup_cosine, warmup_multistep
+from project.engine.schedule import iterations, part, warmup_cosine, warmup_multistep
 from project.errors import UserError
 
 import pytest
@@ -38,3 +39,15 @@ def test_part():
     cfg = OmegaConf.create({"n": 90, "a": "${part:${n},0.25}", "b": "${part:3,0.01}"})
     assert (cfg.a, cfg.b) == (22, 1)
     assert part(10, 1.0) == 10
+
+
+def test_iterations_count_the_images_that_are_drawn(tmp_path):
+    folder = tmp_path / "three/annotations"
+    folder.mkdir(parents=True)
+    images = [{"id": k} for k in (1, 2, 3)]
+    objects = [{"image_id": 1}, {"image_id": 1}, {"image_id": 2}, {"image_id": 3, "iscrowd": 1}]
+    content = {"images": images, "annotations": objects, "categories": []}
+    (folder / "train.json").write_text(json.dumps(content))
+    assert iterations(1, 1, "three", "train", tmp_path) == 2
+    assert iterations(1, 1, "three", "train", tmp_path, False) == 3
+    assert iterations(2.5, 4, "three", "train", tmp_path) == 2

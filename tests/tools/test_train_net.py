@@ -132,7 +132,18 @@ def test_one_seed_one_run(main, datasets_root, tmp_path):
         (["dataset.train=trian"], "did you mean 'train'"),
         (["model.roi_heads.num_classes=3"], "the model has 3 classes and the dataset has 4"),
         (["train.epoch=3"], "did you mean 'epochs'"),
-        (["dataloader.train.total_batch_size=0"], "at least 1 image"),
+        (["dataloader.train.total_batch_size=0"], "total_batch_size=0: expected a whole number"),
+        (["train.max_iter=0"], "train.max_iter=0: expected a whole number of at least 1"),
+        (["train.log_period=0"], "train.log_period=0: expected a whole number of at least 1"),
+        (["train.seed=-1"], "train.seed=-1: expected a whole number of at least 0"),
+        (["train.output_dir=null"], "train.output_dir=null: expected text"),
+        (["train.epochs=2", "train.max_iter=3"], "both say how long the run lasts"),
+        (["dataset.test=vali"], "did you mean 'val'"),
+        (["optimizer.lr=fast"], "config key 'optimizer' can't be built: TypeError"),
+        (["dataloader.train.sampling={_target_: project.data.sampler.RepeatFactors, treshold: 1}"],
+         "config key 'dataloader.train' can't be built: TypeError"),
+        (["lr_multiplier.warmup_iters=99", "train.max_iter=3"], "must fit into the run (3"),
+        (["optimizer.lr=1e30", "train.max_iter=6"], "bound the gradients with optimizer.max_norm"),
         (["train.device=gpu"], "expected 'cuda' or 'cpu'"),
         (["train.amp.enabled=true", "train.device=cpu"], "take bfloat16"),
         (["train.init_checkpoint=no/such/file.pth"], "no/such/file.pth can't be loaded"),
@@ -141,16 +152,21 @@ def test_one_seed_one_run(main, datasets_root, tmp_path):
         (["--config-file", "none.py"], "none.py does not exist"),
         (["--eval-only"], "holds no checkpoint"),
         (["--num-gpus", "3", "train.device=cpu"], "does not split over 3 processes"),
+        (["--num-gpus", "0"], "--num-gpus 0: expected at least 1"),
+        (["--num-machines", "2"], "--dist-url tcp://"),
+        (["--machine-rank", "1"], "--machine-rank 1: expected 0 to 0"),
     ],
 )  # fmt: skip
 def test_a_users_mistake_is_one_line(main, datasets_root, tmp_path, capfd, argv, text):
     flags = [a for i, a in enumerate(argv) if a.startswith("--") or argv[i - 1].startswith("--")]
     overrides = [a for a in argv if a not in flags]
     code = main([*flags, *TINY, f"train.output_dir={tmp_path}/run", *overrides])
+    printed = capfd.readouterr()
     assert code == 2
-    last = capfd.readouterr().err.strip().splitlines()[-1]
+    last = printed.err.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert text in last
+    assert "Traceback" not in printed.out + printed.err
 
 
 def test_a_file_that_is_no_checkpoint(main, datasets_root, tmp_path, capsys):
@@ -159,6 +175,101 @@ def test_a_file_that_is_no_checkpoint(main, datasets_root, tmp_path, capsys):
     argv = [*TINY, f"train.output_dir={tmp_path}/run", f"train.init_checkpoint={fake}"]
     assert main(argv) == 2
     assert f"weights {fake} can't be loaded" in capsys.readouterr().err
+
+
+def test_a_mistake_before_the_first_step_leaves_the_folder_free(main, datasets_root, tmp_path):
+    run = [*TINY, f"train.output_dir={tmp_path}/run", "train.max_iter=1", "train.eval_period=0"]
+    assert main([*run, "model.roi_heads.num_classes=3"]) == 2
+    assert not any((tmp_path / "run").iterdir())
+    assert main(run) == 0
+
+
+def test_a_run_that_has_done_more_than_it_is_asked_for(main, trained, datasets_root, capsys):
+    argv = ["--resume", *TINY, f"train.output_dir={trained}", "train.max_iter=2"]
+    assert main(argv) == 2
+    assert "has done 4 iterations, and train.max_iter=2" in capsys.readouterr().err
+    assert iterations(trained) == [0, 1, 2, 3]
+
+
+def test_a_finished_run_is_evaluated_again(main, trained, datasets_root, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "results.json").unlink()
+    assert main(["--resume", *TINY, f"train.output_dir={run}", "train.max_iter=4"]) == 0
+    assert read(run / "results.json")["results"] == read(trained / "results.json")["results"]
+
+
+def test_a_pointer_to_a_lost_checkpoint(main, trained, datasets_root, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "last_checkpoint").write_text("lost.pth")
+    for flag in ("--resume", "--eval-only"):
+        assert main([flag, *TINY, f"train.output_dir={run}", "train.max_iter=6"]) == 2
+        assert "lost.pth can't be loaded" in capsys.readouterr().err
+    (run / "last_checkpoint").write_text("")
+    assert main(["--eval-only", *TINY, f"train.output_dir={run}"]) == 2
+    assert "holds no checkpoint to evaluate" in capsys.readouterr().err
+
+
+def test_a_broken_picture_met_by_a_loader_process_in_evaluation(
+    main, tiny_root, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(tiny_root / "tiny", tmp_path / "torn")
+    victim = sorted((tmp_path / "torn/images/val").iterdir())[2]
+    victim.write_bytes(victim.read_bytes()[:1000])
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    options = ["dataset.name=torn", "train.max_iter=1", "dataloader.test.num_workers=1"]
+    assert main([*TINY, *options, f"train.output_dir={tmp_path}/run"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: image {victim} (image id ")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.out
+
+
+def test_an_unlabelled_test_split_is_predicted_without_scores(
+    main, tiny_root, tmp_path, monkeypatch
+):
+    shutil.copytree(tiny_root / "tiny", tmp_path / "bare")
+    file = tmp_path / "bare/annotations/test.json"
+    document = read(file)
+    del document["annotations"]
+    file.write_text(json.dumps(document))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    options = ["dataset.name=bare", "dataset.test=test", "train.max_iter=1"]
+    assert main([*TINY, *options, f"train.output_dir={tmp_path}/run"]) == 0
+    assert read(tmp_path / "run/results.json")["results"] == {}
+    assert read(tmp_path / "run/inference/bare_test/coco_instances_results.json")
+
+
+def test_ctrl_c_is_one_word(main, monkeypatch, capsys):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(main.__wrapped__.__globals__, "start", interrupt)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_evaluates_the_model_that_it_saves(main, datasets_root, tmp_path):
+    run = tmp_path / "run"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    options = [*TINY, f"train.output_dir={run}", "train.max_iter=2", "train.device=cpu"]
+    done = subprocess.run([*torchrun, "tools/train_net.py", *options], cwd=REPO,
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert iterations(run) == [0, 1]
+    assert done.stdout.count(f"Trained {run}") == 1
+    # Each process saw other images, so its batch norm knows others; the main one's is saved.
+    judged = scores(run)
+    assert main(["--eval-only", *options]) == 0
+    assert scores(run) == pytest.approx(judged, abs=1e-6)
+
+
+def scores(run: Path) -> list[float]:
+    """Scores on the images of the second half: another process's shard where there are two."""
+    results = read(run / "inference/tiny_val/coco_instances_results.json")
+    return sorted(result["score"] for result in results if result["image_id"] > 3)
 
 
 def test_two_processes_on_the_cpu(tiny_root, tmp_path):

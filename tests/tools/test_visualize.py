@@ -52,7 +52,12 @@ def write_results(run: Path, name: str) -> Path:
 def root(tmp_path, monkeypatch):
     write_subset(tmp_path / "data")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    forget_tiny()  # other tests have a subset of this name elsewhere
     yield tmp_path / "data"
+    forget_tiny()
+
+
+def forget_tiny() -> None:
     for name in ("tiny_val", "tiny_test"):
         if name in DatasetCatalog.list():
             DatasetCatalog.remove(name)
@@ -150,6 +155,25 @@ def test_other_peoples_runs_are_read_as_data(main, run, tmp_path, capsys):
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["--run", str(run), "--output", str(tmp_path / "out")]) == 2
     assert "os.system" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"dataset": None}, "no 'dataset.name'"),
+        ({"dataset": {"name": "gone", "test": "val", "root": None}}, "unknown subset 'gone'"),
+        ({"dataset": {"name": "${dataset.name}", "test": "val", "root": None}}, "dataset.name"),
+        ({"train": {"output_dir": "x"}}, "no 'train.device'"),
+        ({}, "no 'model'"),  # nothing predicted yet, and nothing to do it with
+    ],
+)
+def test_a_run_that_can_not_be_drawn(main, run, tmp_path, capsys, change, message):
+    config = yaml.safe_load((run / "config.yaml").read_text()) | change
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["--run", str(run), "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_a_user_error_inside_becomes_exit_2(load_tool, root, monkeypatch, capsys):

@@ -31,6 +31,7 @@ dataloader = dict(
         mapper=L(InstanceMapper)(
             is_train=True,
             image_format="BGR",
+            mask_format="polygon",  # at 800 pixels a bit mask for each sampled region is heavy
             augmentations=[
                 L(T.ResizeShortestEdge)(
                     short_edge_length=[640, 672, 704, 736, 768, 800],

@@ -11,6 +11,7 @@ from project.data.coco_masks import check_mask, mask_area, mask_box
 from project.data.statistics import ClassStatistics
 from project.errors import UserError, unknown_name
 
+import msgspec
 import numpy as np
 
 
@@ -44,7 +45,7 @@ class LabelTable:
     boxes_xyxy: np.ndarray
     areas: np.ndarray
     crowd: np.ndarray
-    segmentations: tuple[bytes, ...]
+    segmentations: tuple[msgspec.Raw, ...]
 
     @property
     def objects(self) -> np.ndarray:
@@ -126,7 +127,7 @@ def _table(file: CocoFile, name: str, names: tuple[str, ...]) -> LabelTable:
         boxes_xyxy=boxes,
         areas=areas,
         crowd=np.array([bool(a.iscrowd) for a in kept], bool),
-        segmentations=tuple(bytes(a.segmentation) for a in kept),
+        segmentations=tuple(a.segmentation for a in kept),
     )
 
 

@@ -164,7 +164,7 @@ def _tasks(table: LabelTable, image_dir, limit: int, seed: int) -> list[_Task]:
                 rows=own,
                 classes=table.class_index[own],
                 crowd=table.crowd[own],
-                segmentations=tuple(table.segmentations[m] for m in own),
+                segmentations=tuple(bytes(table.segmentations[m]) for m in own),
             )
         )
     return tasks

@@ -57,10 +57,17 @@ def split_adjective(name: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as text: "12 %", "0.3 %", "99.7 %"; never 0 or 100 for what is only nearly so."""
+    """A share as text: "12 %", "0.3 %", "99.7 %"; never 0 or 100 for what is only nearly so.
+
+    The space doesn't break.
+    """
     if share in (0, 100) or 1 <= share <= 99:
-        return f"{share:.0f} %"
-    return "under 0.1 %" if share < 0.05 else "over 99.9 %" if share > 99.95 else f"{share:.1f} %"
+        text = f"{share:.0f} %"
+    else:
+        text = (
+            "under 0.1 %" if share < 0.05 else "over 99.9 %" if share > 99.95 else f"{share:.1f} %"
+        )
+    return text.replace(" %", "\u00a0%")
 
 
 def listing(names: Sequence[str]) -> str:

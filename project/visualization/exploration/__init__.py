@@ -1,5 +1,5 @@
 """The page of an exploration, and the files that come with it."""
 
-from project.visualization.exploration.files import write_exploration
+from project.visualization.exploration.files import SplitSource, write_exploration
 
-__all__ = ["write_exploration"]
+__all__ = ["SplitSource", "write_exploration"]

@@ -67,7 +67,7 @@ def audit_sentences(report: AuditReport | None) -> list[Sentence]:
         return [Sentence("note", "The audit found nothing to repair.")]
     groups = [group for group in finding_groups(report) if group.severity != "info"]
     groups.sort(key=lambda group: (group.severity != "error", -group.number))
-    kinds = listing([f"{group.number:,} × {group.kind}" for group in groups])
+    kinds = listing([f"{group.number:,}\u00a0× {group.kind}" for group in groups])
     text = f"The audit found {count(errors, 'error')} and {count(warnings, 'warning')}: {kinds}."
     return [Sentence("warning" if errors else "note", text)]
 
@@ -75,8 +75,8 @@ def audit_sentences(report: AuditReport | None) -> list[Sentence]:
 def flagged_images(
     found: Exploration, report: AuditReport, split: str
 ) -> list[tuple[int, str, int | None]]:
-    """Rows of the images of ``split`` that errors or warnings name, what they say, and the row of
-    the annotation that it is about (None: the whole image, or an annotation left out here)."""
+    """The images of ``split`` that errors and warnings name: row, what is wrong, and the row of the
+    annotation that it is about (None: the whole image). Classes left out are left out here too."""
     images = {int(image_id): i for i, image_id in enumerate(found.table.image_ids)}
     annotations = {int(number): m for m, number in enumerate(found.table.annotation_ids)}
     source = report.splits.get(split, {})
@@ -84,5 +84,7 @@ def flagged_images(
     return [
         (images[f.image_id], f.kind.replace("-", " "), annotations.get(f.annotation_id))
         for f in (*report.errors, *report.warnings)
-        if f.image_id in images and (f.file == file or Path(f.file).is_relative_to(folder))
+        if f.image_id in images
+        and (f.file == file or Path(f.file).is_relative_to(folder))
+        and (f.annotation_id is None or f.annotation_id in annotations)
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from project.data.audit import AuditReport, audit_files
 from project.data.exploration.explore import Exploration, explore
@@ -23,7 +23,8 @@ from project.visualization.sheet import contact_sheet
 PAGE = "index.html"
 
 
-class SplitSource(Protocol):
+@dataclass(frozen=True)
+class SplitSource:
     """One split: its name, annotation file, and image folder (None: no pixels)."""
 
     name: str

@@ -93,7 +93,8 @@ def picture_captions(found: Exploration, title: str, sample: Sample) -> tuple[st
     """Alt text and caption of a sample's picture."""
     name = found.table.file_names[sample.image]
     what = "Part of image" if sample.object is not None else "Image"
-    counts = found.table.statistics().counts[sample.image]
+    own = found.objects.class_index[found.objects.image_index == sample.image]
+    counts = np.bincount(own, minlength=len(found.table.class_names))
     shown = [
         f"{number} {found.table.class_names[k]}"
         for k, number in sorted(enumerate(counts), key=lambda c: -c[1])[:4]

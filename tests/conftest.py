@@ -11,6 +11,10 @@ import project
 import numpy as np
 import pytest
 
+# Small tensors: more threads only wait for each other, the more so in tests of several processes.
+# No torch is imported yet.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPO = Path(__file__).resolve().parents[1]
 # Golden files that hold COCO pixels or labels are not part of this repository.
 WITH_COCO_CONTENT = ("mapper", "coco40_gt", "coco40_predictions", "coco_load")

@@ -42,6 +42,7 @@ dataloader = dict(
             ],
         ),
         sampling=None,  # or a scheme of project.data.sampler
+        on_broken_image="skip",  # counted and replaced by the next image; or "fatal"
         total_batch_size=16,
         num_workers=4,
         seed="${train.seed}",

@@ -33,16 +33,16 @@ def read_data(path: str) -> Any:
 
     Raises:
         ValueError: naming the file, and the refused global if it asks for one that isn't data.
-        OSError: if it can't be read.
+        OSError: if it can't be opened.
     """
     with open(path, "rb") as file:
         start = file.read(max(map(len, _TORCH_STARTS)))
         file.seek(0)
         try:
             return load_torch(path) if start.startswith(_TORCH_STARTS) else load_pickle(file)
-        except (OSError, MemoryError):
+        except MemoryError:
             raise
-        except Exception as error:  # broken bytes can raise anything
+        except Exception as error:  # broken bytes can raise anything, OSError too
             raise ValueError(_why_unreadable(path, error)) from error
 
 

@@ -73,7 +73,7 @@ def measure_loader(
     return {
         "machine": describe_machine(),
         "detectron2": project.detectron2_source(),
-        "dataset": "scenes" if coco is None else str(coco[0]),
+        "dataset": "scenes" if coco is None else "/".join(Path(coco[0]).parts[-2:]),
         "images": len(records),
         "objects_per_image": round(np.mean([len(r["annotations"]) for r in records]), 2),
         "mappers": mappers,

@@ -93,7 +93,7 @@ def _mb(num_bytes: int) -> int:
 def main(argv: Sequence[str]) -> int:
     found = TASKS[argv[0]](*argv[1:])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux
-    found["seconds"] = round(found["seconds"], 2)
+    found["seconds"] = round(found["seconds"], 4)
     print(json.dumps({**found, "peak_mb": _mb(peak)}))
     return 0
 

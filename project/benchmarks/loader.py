@@ -47,7 +47,8 @@ def measure_loader(
         work_dir: where the subset made from ``coco`` is kept.
         num_images: the first ones of the dataset.
         num_workers: for the figures through the whole loader.
-        rounds: each mapper's figure is its best of so many, in turn with the others.
+        rounds: passes over the images; a mapper's figure is its best of them, in turn with the
+            others, a loader's is over all of them.
 
     Returns:
         ``mappers``: one row for each size and mask format, on one core: images per second, ratios
@@ -59,14 +60,13 @@ def measure_loader(
     torch.set_num_threads(1)
     try:
         records = _records(coco, work_dir)[:num_images]
-        mappers = [
-            _mapper_row(records, size, mask_format, rounds)
-            for size in AUGMENTATIONS
-            for mask_format in ("bitmask", "polygon")
-            if mask_format == "bitmask" or _all_polygons(records)
-        ]
+        formats = ("bitmask", "polygon") if _all_polygons(records) else ("bitmask",)
+        kinds = [(size, masks) for size in AUGMENTATIONS for masks in formats]
+        mappers = [_mapper_row(records, *kind, rounds) for kind in kinds]
         loaders = [
-            _loader_row(records, size, workers) for size in AUGMENTATIONS for workers in num_workers
+            _loader_row(records, *kind, workers, rounds)
+            for kind in kinds
+            for workers in num_workers
         ]
     finally:
         torch.set_num_threads(threads)
@@ -172,19 +172,26 @@ def differences(first: Callable, second: Callable, records: Sequence[dict]) -> d
     return {"grey_levels": grey, "mask_pixels": wrong / max(total, 1), "box_pixels": box}
 
 
-def _loader_row(records: list[dict], size: str, num_workers: int) -> dict:
-    mappers = _mappers(size, "bitmask")
-    rates = {name: _loader_rate(mapper, records, num_workers) for name, mapper in mappers.items()}
+def _loader_row(
+    records: list[dict], size: str, mask_format: str, num_workers: int, rounds: int
+) -> dict:
+    mappers = _mappers(size, mask_format)
+    rates = {
+        name: _loader_rate(mapper, records, num_workers, rounds) for name, mapper in mappers.items()
+    }
     return {
         "size": size,
+        "masks": mask_format,
         "workers": num_workers,
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
         "ratio": {name: round(rate / rates["plain"], 2) for name, rate in rates.items()},
     }
 
 
-def _loader_rate(mapper: Callable, records: list[dict], num_workers: int, batch: int = 4) -> float:
-    """Images per second of wall-clock time in the second pass over ``records``."""
+def _loader_rate(
+    mapper: Callable, records: list[dict], num_workers: int, rounds: int, batch: int = 4
+) -> float:
+    """Images per second of wall-clock time in ``rounds`` passes over ``records``, after one."""
     loader = build_train_loader(
         records, mapper=mapper, total_batch_size=batch, num_workers=num_workers
     )
@@ -193,6 +200,6 @@ def _loader_rate(mapper: Callable, records: list[dict], num_workers: int, batch:
     for _ in islice(batches, num_batches):
         pass
     started = time.perf_counter()
-    for _ in islice(batches, num_batches):
+    for _ in islice(batches, rounds * num_batches):
         pass
-    return num_batches * batch / (time.perf_counter() - started)
+    return rounds * num_batches * batch / (time.perf_counter() - started)

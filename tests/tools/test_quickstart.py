@@ -22,7 +22,9 @@ def train_net(*args: str, env: dict) -> None:
 
 
 def results(file: Path) -> dict[str, dict[str, float]]:
-    return json.loads(file.read_text())["results"]
+    """The metrics; those of which there is nothing to measure (null: no large object) left out."""
+    found = json.loads(file.read_text())["results"]
+    return {t: {k: v for k, v in row.items() if v is not None} for t, row in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -60,4 +62,5 @@ def test_two_processes_evaluate_as_one(quickstart, env):
 def assert_same(these: dict, those: dict) -> None:
     assert these.keys() == those.keys()
     for task in those:
-        assert these[task] == pytest.approx(those[task], abs=1e-9, rel=0, nan_ok=True)
+        assert len(those[task]) > 5
+        assert these[task] == pytest.approx(those[task], abs=1e-9, rel=0)

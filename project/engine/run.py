@@ -120,10 +120,12 @@ def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
 
 
 def choose_weights(cfg: DictConfig, args: argparse.Namespace) -> str:
-    """The checkpoint to evaluate: the one given as an override, else the run folder's newest."""
-    if any(o.lstrip("+").startswith("train.init_checkpoint=") for o in args.opts):
-        if not cfg.train.init_checkpoint:
-            raise UserError("--eval-only needs weights, and train.init_checkpoint is empty")
+    """The checkpoint to evaluate: the one given as an override, else the run folder's newest.
+
+    An empty override is what the run was trained with from scratch: no file is meant.
+    """
+    given = any(o.lstrip("+").startswith("train.init_checkpoint=") for o in args.opts)
+    if given and cfg.train.init_checkpoint:
         return cfg.train.init_checkpoint
     return str(newest_checkpoint(cfg.train.output_dir))
 

@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "hydra-core>=1.3.4,<1.4",
     "iopath>=0.1.8,<0.1.10",
     "fvcore>=0.1.5.post20221221,<0.1.6",
+    "hotcoco>=1.3,<2",
     "shapely>=2.0",
     "matplotlib>=3.8",
     "jinja2>=3.1",
@@ -32,8 +33,18 @@ INSTALL_REQUIRES = [
     "packaging>=23",
 ]
 
+SWEEP = ["optuna>=4.5,<6", "submitit>=1.5.3"]
 EXTRAS = {
-    "test": ["pytest>=9", "hypothesis>=6.150", "playwright>=1.60", "ruff>=0.17"],
+    "sweep": SWEEP,
+    "test": [
+        "pytest>=9",
+        "hypothesis>=6.150",
+        "torchmetrics>=1.8,<2",
+        "faster-coco-eval>=1.8,<2",
+        "playwright>=1.60",
+        "ruff>=0.17",
+        *SWEEP,
+    ],
     "dev": ["ruff>=0.17", "pre-commit>=4"],
 }
 

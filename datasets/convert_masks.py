@@ -56,6 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
 def classes_from(named: Sequence[str], values: str) -> dict[int, str]:
     """Pixel value → class name."""
     if values != "classes":
+        if numbered := [word for word in named if word.partition("=")[0].isdigit()]:
+            raise UserError(
+                f"--class {numbered[0]}: values have classes with --values classes only"
+            )
         return dict(enumerate(named, 1))
     classes = {}
     for word in named:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 class UserError(ValueError):
     """What came, what was expected, where (file, image, annotation, key), what to do: one line.
 
-    Tools print the message without a traceback and exit with code 2.
+    Tools print the message without a traceback and exit with ``exit_code``.
     """
+
+    exit_code = 2
 
 
 def one_line(error: BaseException) -> str:
@@ -41,7 +43,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def exits_with_two(main: Callable[..., int]) -> Callable[..., int]:
-    """Decorate a tool's ``main(argv)``: a `UserError` becomes one line on stderr and code 2.
+    """Decorate a tool's ``main(argv)``: a `UserError` becomes one line on stderr and its code, 2.
 
     Ctrl-C gives one word and 130, the code of a shell for it.
     """
@@ -52,7 +54,7 @@ def exits_with_two(main: Callable[..., int]) -> Callable[..., int]:
             return main(*args, **kwargs)
         except UserError as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
-            return 2
+            return error.exit_code
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130

@@ -16,6 +16,7 @@ ARROWS = {
     "engine": {"detectron2", "data", "modeling", "evaluation", "visualization"},
     "applications": {"detectron2", "data", "modeling", "evaluation", "visualization", "engine"},
 }
+ARROWS["experiments"] = set(ARROWS["applications"])
 ARROWS["benchmarks"] = set(ARROWS["applications"]) | {"applications"}
 NAMES = json.loads((REPO / "tests/detectron2_names.json").read_text())
 SOURCES = sorted(

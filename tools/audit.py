@@ -45,6 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
 @exits_with_two
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    if args.examples < 0:
+        raise UserError(f"--examples is {args.examples}; expected 0 or more")
     audit = examine(sources(args.dataset, args.split), workers=args.workers)
     report = audit.report
     print(report.table(args.examples))

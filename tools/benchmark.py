@@ -5,6 +5,9 @@ python tools/benchmark.py quickstart --seeds 0 1 2     # accuracy and time of th
 python tools/benchmark.py roi-align                    # RoIAlign on the CPU against torchvision's
 python tools/benchmark.py data                         # files of train2017's size, and pycocotools
 python tools/benchmark.py loader --coco LABELS IMAGES  # images per second, and a plain mapper's
+python tools/benchmark.py overlay                      # objects drawn, ours and matplotlib's
+python tools/benchmark.py eval                         # COCO evaluation at val2017's size
+python tools/benchmark.py coverage                     # do intervals hold what they promise
 """
 
 from __future__ import annotations
@@ -43,9 +46,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     loader.add_argument("--images", type=int, default=100)
     loader.add_argument("--workers", type=int, nargs="*", default=[0, 2])
-    for command in (data, loader):
+    overlay = commands.add_parser("overlay", help="milliseconds to draw, ours and matplotlib's")
+    overlay.add_argument("--objects", type=int, default=12)
+    overlay.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("H", "W"))
+    evaluation = commands.add_parser("eval", help="COCO evaluation, ours and three others")
+    evaluation.add_argument("--size", type=float, default=1.0, help="share of val2017's size (1)")
+    coverage = commands.add_parser("coverage", help="intervals and tests on simulated evaluations")
+    coverage.add_argument("--simulations", type=int, default=2000)
+    coverage.add_argument("--images", type=int, default=300)
+    coverage.add_argument("--resamples", type=int, default=300)
+    for command in (data, loader, evaluation):
         command.add_argument("--work-dir", type=Path, default=Path("output/benchmark"))
-    for command in (quickstart, roi_align, data, loader):
+    for command in (quickstart, roi_align, data, loader, overlay, evaluation, coverage):
         command.add_argument("--output", type=Path, help="also write the figures to this JSON file")
     return parser
 
@@ -73,6 +85,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         coco = args.coco or _real_subset()
         figures = measure_loader(
             coco, args.work_dir, num_images=args.images, num_workers=args.workers
+        )
+    elif args.command == "overlay":
+        from project.benchmarks.overlay import measure_overlay
+
+        figures = measure_overlay(args.objects, tuple(args.size))
+    elif args.command == "eval":
+        from project.benchmarks.eval import measure_eval
+
+        figures = measure_eval(args.work_dir, args.size)
+    elif args.command == "coverage":
+        from project.benchmarks.coverage import measure_coverage
+
+        figures = measure_coverage(
+            args.simulations, num_images=args.images, num_resamples=args.resamples
         )
     else:
         from project.benchmarks.roi_align import measure_roi_align

@@ -8,7 +8,7 @@
     torchrun --nproc-per-node 4 tools/train_net.py --config-file ...
 
 Everything after the flags is ``key=value`` and changes the config. A run that stopped goes on with
-``--resume``.
+``--resume``. Ctrl-C and SIGTERM let it save first; the exit code is 75 then.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from project.engine.interrupt import EXIT_CODE, Interrupted
 from project.engine.launch import speaks
 from project.engine.run import start
 from project.errors import exits_with_two
@@ -35,7 +36,11 @@ def build_parser():
 @exits_with_two
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    output_dir = start(args)
+    try:
+        output_dir = start(args)
+    except Interrupted as message:
+        print(message, file=sys.stderr)
+        return EXIT_CODE
     if speaks():
         print(closing_line(output_dir, eval_only=args.eval_only))
     return 0

@@ -1,11 +1,19 @@
-"""Draw labels of a dataset, predictions of a run, or both side by side, as PNGs.
+"""Draw labels of a dataset, predictions of a run, both side by side, or what training sees.
 
     python tools/visualize.py --dataset scenes_val
     python tools/visualize.py --run output/quickstart
     python tools/visualize.py --run output/quickstart --dataset scenes_test --threshold 0.7
+    python tools/visualize.py --run output/quickstart --show all --pdf
+    python tools/visualize.py --run output/quickstart --inputs holiday/ photo.jpg
+    python tools/visualize.py --labels instances.json --image-dir images --results results.json
+    python tools/visualize.py --augmented --config-file configs/quickstart.py --draws 8 \\
+        dataloader.train.seed=1
 
-Predictions are read from the run's ``inference/<dataset>`` folder; only where it has none, the
-run's newest checkpoint makes them.
+Predictions are read from --results, else from the run's ``inference/<dataset>`` folder; only where
+it has none, the run's newest checkpoint makes them, as it does for unlabelled --inputs.
+``--show pixels`` colours what is true, false and missed. ``--augmented`` draws training images
+after all augmentation, each as several samples of the run would show it; ``key=value`` arguments
+change the config.
 """
 
 from __future__ import annotations
@@ -15,14 +23,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from project.applications import Predictor
+from project.applications.inputs import find_sources
+from project.applications.pictures import render_sources
+from project.applications.thresholds import DEFAULT_THRESHOLD
 from project.data.catalog import register_subset
-from project.engine.config import load_run, require, select
+from project.engine.config import build, load_config, load_run, require, select
 from project.engine.evaluate import RESULTS_FILE, predict_dataset
 from project.engine.launch import Processes, choose_device
 from project.errors import UserError, exits_with_two
 from project.visualization import render_results
+from project.visualization.augmented import render_augmented
+from project.visualization.coco_pictures import render_coco_file
 
 from detectron2.data import DatasetCatalog
+
+PANELS = {
+    "both": ["labels", "predictions"],
+    "labels": ["labels"],
+    "predictions": ["predictions"],
+    "pixels": ["pixels"],
+    "all": ["labels", "predictions", "pixels"],
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,46 +53,119 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dataset", help="<subset>_<split>; left out: what the run was tested on")
     parser.add_argument("--run", type=Path, help="run folder whose predictions are drawn")
+    parser.add_argument("--labels", type=Path, help="COCO file to draw instead of a dataset")
+    parser.add_argument("--image-dir", type=Path, help="folder of the images of --labels")
+    parser.add_argument("--results", type=Path, help="COCO results file, whoever made it")
+    parser.add_argument("--inputs", nargs="+", default=(), help="unlabelled images, folders, globs")
+    parser.add_argument("--augmented", action="store_true", help="draw what training sees")
+    parser.add_argument("--config-file", type=Path, help="whose training data, with --augmented")
+    parser.add_argument("--draws", type=int, default=4, help="of each augmented image (4)")
+    parser.add_argument(
+        "--start", type=int, default=0, help="place in the run of the first draw, in samples (0)"
+    )
     parser.add_argument("--output", type=Path, default=Path("vis"), help="folder for the PNGs")
-    parser.add_argument("--show", choices=("both", "labels", "predictions"), default="both")
+    parser.add_argument("--show", choices=PANELS, default="both", help="(both: side by side)")
+    parser.add_argument("--color", choices=("class", "instance"), default="class")
+    parser.add_argument("--pdf", action="store_true", help="also a PDF, a page for each image")
     parser.add_argument("--limit", type=int, default=20, help="number of images (20)")
     parser.add_argument("--seed", type=int, default=0, help="which images (0)")
     parser.add_argument("--images", nargs="+", default=(), help="file names or image ids instead")
-    parser.add_argument("--threshold", type=float, default=0.5, help="lowest score drawn (0.5)")
+    parser.add_argument("--threshold", type=float, help="lowest score drawn (0.5)")
     parser.add_argument("--columns", type=int, help="of the contact sheet")
     parser.add_argument(
         "--trust", action="store_true", help="build anything the run's config names"
     )
+    parser.add_argument("overrides", nargs="*", help="key=value, with --augmented")
     return parser
 
 
 @exits_with_two
 def main(argv: Sequence[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
-    if args.run is None and (args.dataset is None or args.show == "predictions"):
-        wanted = "--dataset NAME or --run FOLDER" if args.dataset is None else "--run FOLDER"
-        raise UserError(f"nothing to draw: give {wanted}")
+    args = build_parser().parse_intermixed_args(argv)
+    if not args.augmented and (args.config_file is not None or args.overrides):
+        raise UserError("--config-file and key=value arguments go with --augmented")
+    if args.augmented:
+        written = draw_augmented(args)
+    elif args.inputs:
+        written = draw_inputs(args)
+    else:
+        written = draw_results(args)
+    images = sum(file.suffix == ".png" for file in written) - 1  # and the contact sheet
+    print(f"Wrote {images} images to {args.output}")
+    return 0
+
+
+def draw_augmented(args: argparse.Namespace) -> list[Path]:
+    """Training images as the model of a config file, or of a run, is shown them."""
+    if (args.config_file is None) == (args.run is None):
+        raise UserError("--augmented needs --config-file FILE or --run FOLDER")
+    if args.config_file is not None:
+        cfg = load_config(args.config_file, args.overrides)
+    else:
+        cfg = load_run(args.run, args.overrides, trust=args.trust)
+    keys = [f"dataloader.train.{name}" for name in ("dataset", "mapper", "seed")]
+    require(cfg, *keys)
+    dataset, mapper = (build(select(cfg, key), key) for key in keys[:2])
+    return render_augmented(
+        dataset,
+        mapper,
+        args.output,
+        seed=select(cfg, keys[2]),
+        draws=args.draws,
+        start=args.start,
+        limit=args.limit,
+        choice=args.seed,
+        images=args.images,
+        columns=args.columns,
+    )
+
+
+def draw_inputs(args: argparse.Namespace) -> list[Path]:
+    """What a run finds in images that no dataset knows."""
+    if args.run is None or args.dataset or args.labels or args.results:
+        raise UserError("--inputs needs --run FOLDER, and goes without --dataset and COCO files")
+    if args.show not in ("both", "predictions"):
+        raise UserError(f"--show {args.show} needs labels, and --inputs have none")
+    sources = find_sources(args.inputs)
+    predictor = Predictor(args.run, thresholds=args.threshold, trust=args.trust)
+    return render_sources(predictor, sources, args.output, **drawing_options(args))
+
+
+def drawing_options(args: argparse.Namespace) -> dict:
+    return {
+        "limit": args.limit,
+        "seed": args.seed,
+        "images": args.images,
+        "columns": args.columns,
+        "by_instance": args.color == "instance",
+        "pdf": args.pdf,
+    }
+
+
+def draw_results(args: argparse.Namespace) -> list[Path]:
+    """Labels of a dataset or COCO file, predictions of a run or results file, or both."""
+    options = {
+        **drawing_options(args),
+        "panels": PANELS[args.show],
+        "threshold": DEFAULT_THRESHOLD if args.threshold is None else args.threshold,
+    }
+    if args.labels is not None or args.image_dir is not None:
+        if args.labels is None or args.image_dir is None or args.dataset or args.run:
+            raise UserError("--labels FILE needs --image-dir FOLDER, and no --dataset or --run")
+        return render_coco_file(args.labels, args.image_dir, args.results, args.output, **options)
+    if args.dataset is None and args.run is None:
+        raise UserError("nothing to draw: give --dataset NAME or --run FOLDER")
+    if args.run is None and args.results is None and args.show not in ("both", "labels"):
+        raise UserError("nothing to draw: give --run FOLDER or --results FILE")
     cfg = None
     if args.run is not None:
         cfg = load_run(args.run, trust=args.trust)
         require(cfg, "dataset.name", "dataset.test", "dataset.root", "train.device")
     name = register(args.dataset, cfg)
-    results_file = None
-    if cfg is not None and args.show != "labels":
+    results_file = args.results
+    if results_file is None and cfg is not None and args.show != "labels":
         results_file = run_results(cfg, name)
-    written = render_results(
-        name,
-        results_file,
-        args.output,
-        limit=args.limit,
-        threshold=args.threshold,
-        seed=args.seed,
-        images=args.images,
-        columns=args.columns,
-        labels=args.show != "predictions",
-    )
-    print(f"Wrote {len(written) - 1} images to {args.output}")
-    return 0
+    return render_results(name, results_file, args.output, **options)
 
 
 def register(name: str | None, cfg) -> str:

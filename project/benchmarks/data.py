@@ -23,7 +23,8 @@ def measure_data(
         ``choose``: reading the file, keeping the annotations of four classes and counting them, by
         `project.data.selection` and by pycocotools, and the ratios between them (both must find the
         same counts). ``keep``: dataset dicts in memory: as `project.data.records.FlatRecords`, as
-        plain Python objects, and pickled as `detectron2.data.DatasetFromList` has them.
+        plain Python objects, and pickled as `detectron2.data.DatasetFromList` has them. ``whole``:
+        a subset of all classes built and written, and the label part of an exploration.
 
     Raises:
         UserError: if a process fails, or the two ways find different counts.
@@ -35,7 +36,10 @@ def measure_data(
         raise UserError(f"{file}: {counts[0]} annotations and images found, and {counts[1]}")
     ours, theirs = choose["ours"], choose["pycocotools"]
     ratio = {key: round(theirs[key] / ours[key], 2) for key in ("seconds", "peak_mb")}
-    keep = {task: _run(task, work_dir.absolute(), name) for task in ("flat", "dicts")}
+    keep, whole = (
+        {task: _run(task, work_dir.absolute(), name) for task in tasks}
+        for tasks in (("flat", "dicts"), ("build", "explore"))
+    )
     return {
         "machine": describe_machine(),
         "file_mb": round(file.stat().st_size / 2**20),
@@ -45,6 +49,7 @@ def measure_data(
         "counts": counts[0],
         "choose": {**choose, "ratio": ratio},
         "keep": keep,
+        "whole": whole,
     }
 
 

@@ -73,11 +73,58 @@ def keep_dicts(root: str, name: str) -> dict:
     return {"seconds": seconds, "plain_mb": _mb(grown), "pickled_mb": _mb(pickled)}
 
 
+def build_whole_subset(root: str, name: str) -> dict:
+    """A subset of all classes and all images that show one, with its links written to disk."""
+    from project.data.coco_file import read_coco_file
+    from project.data.subset import SplitSource, SubsetPlan, build_subset
+
+    folder = Path(root, name)
+    file, images = folder / "annotations" / "train.json", folder / "images" / "train"
+    labels = read_coco_file(file)
+    for image in labels.images:
+        (images / image.file_name).touch()  # a builder looks at no pixel
+    classes = tuple(category.name for category in labels.categories)
+    del labels
+    plan = SubsetPlan(f"{name}_whole", classes, {"train": SplitSource(images, file)})
+    started = time.perf_counter()
+    manifest = build_subset(plan, root, overwrite=True)
+    seconds = time.perf_counter() - started
+    counts = manifest.splits["train"].class_counts.values()
+    annotations = sum(count.annotations for count in counts)
+    return {
+        "seconds": seconds,
+        "images": manifest.splits["train"].num_images,
+        "annotations": annotations,
+    }
+
+
+def explore_labels(root: str, name: str) -> dict:
+    """All statistics that need no pixel, and the tables of them; masks of one image only."""
+    from project.data.exploration.explore import explore
+    from project.data.exploration.files import write_numbers
+    from project.data.exploration.fit import AnchorGrid, Detector, InputSize
+    from project.data.exploration.labels import read_labels
+
+    import numpy as np
+
+    folder, strides = Path(root, name), (4, 8, 16, 32, 64)
+    cells = [[[-s * a, -s / a, s * a, s / a] for a in (0.7, 1, 1.4)] for s in strides]
+    grid = AnchorGrid(tuple(4 * np.array(cell) for cell in cells), strides)
+    detector = Detector("benchmark", InputSize(800, 1333), grid, (2, 3, 4, 5))
+    started = time.perf_counter()
+    table = read_labels(folder / "annotations" / "train.json")
+    found = explore(table, None, detector, limit=1, workers=1, progress=False)
+    write_numbers(found, folder)
+    return {"seconds": time.perf_counter() - started, "objects": len(found.objects.rows)}
+
+
 TASKS: dict[str, Callable[..., dict]] = {
     "ours": choose_with_ours,
     "pycocotools": choose_with_pycocotools,
     "flat": keep_flat,
     "dicts": keep_dicts,
+    "build": build_whole_subset,
+    "explore": explore_labels,
 }
 
 

@@ -30,7 +30,7 @@ class OrNext:
     The replacement follows from the index alone, so one seed still gives one run.
 
     Args:
-        mapper: raises `BrokenImage`.
+        mapper: raises `BrokenImage`, or gives None as Detectron2's mappers may.
         policy: "skip", or "fatal", which lets the error through.
     """
 
@@ -39,29 +39,39 @@ class OrNext:
             raise UserError(unknown_name("on_broken_image", policy, POLICIES))
         self._records, self._mapper, self._policy = records, mapper, policy
 
-    def __call__(self, index: int) -> dict:
+    def __call__(self, index: int, position: int) -> dict:
         """The mapped record ``index``, or its replacement with what was skipped under `SKIPPED`.
+
+        Args:
+            position: the sample's place in the run, the key ``position`` of what the mapper gets
+                and of what comes out.
 
         Raises:
             UserError: if no image of the dataset can be used.
         """
         skipped: dict[str, str] = {}
         for number in range(len(self._records)):
-            result = self._try((index + number) % len(self._records))
+            result = self._try((index + number) % len(self._records), position)
             if not isinstance(result, BrokenImage):
-                return {**result, SKIPPED: skipped} if skipped else result
+                noted = {SKIPPED: skipped} if skipped else {}
+                return {**result, "position": position, **noted}
             skipped[result.file_name] = str(result)
         raise UserError(
             f"none of the {len(self._records)} images can be used; {next(iter(skipped.values()))}"
         )
 
-    def _try(self, index: int) -> dict | BrokenImage:
+    def _try(self, index: int, position: int) -> dict | BrokenImage:
+        record = {**self._records[index], "position": position}
         try:
-            return self._mapper(self._records[index])
+            result = self._mapper(record)
+            if result is None:
+                name = record.get("file_name", f"number {index}")
+                raise BrokenImage(f"the mapper makes nothing of image {name}", name)
         except BrokenImage as error:
             if self._policy == "fatal":
                 raise
             return error
+        return result
 
 
 class BrokenImages:

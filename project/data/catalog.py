@@ -19,6 +19,7 @@ from project.data.manifest import MANIFEST
 from project.data.record_builder import RecordsBuilder
 from project.data.records import FlatRecords
 from project.data.root import datasets_root
+from project.data.selection import rank
 from project.errors import UserError, unknown_name
 
 import msgspec
@@ -89,7 +90,13 @@ def register_subset(subset: str, split: str, root: str | Path | None = None) -> 
 
 
 def subset_dicts(
-    subset: str, split: str, root: str | Path | None = None, filter_empty: bool = False
+    subset: str,
+    split: str,
+    root: str | Path | None = None,
+    filter_empty: bool = False,
+    *,
+    num_images: int | None = None,
+    seed: int = 0,
 ) -> SubsetDicts:
     """Dataset dicts of a split, registered and loaded through the catalog, in order of image id.
 
@@ -98,10 +105,13 @@ def subset_dicts(
 
     Args:
         filter_empty: leave out images that have no object except crowd regions.
+        num_images: take so many of the rest; None takes all. A smaller number takes a part of what
+            a larger one takes.
+        seed: which images ``num_images`` takes.
 
     Raises:
-        UserError: if the subset isn't there, or its files hold anything that would become a wrong
-            label.
+        UserError: if the subset isn't there, has fewer images than ``num_images``, or its files
+            hold anything that would become a wrong label.
     """
     name = register_subset(subset, split, root)
     records = DatasetCatalog.get(name)
@@ -111,9 +121,23 @@ def subset_dicts(
         records, counts = records.take(counts.any(1)), counts[counts.any(1)]
         if not len(records):
             raise UserError(f"dataset {name!r} has no annotated image to train on")
+    if num_images is not None:
+        places = draw(records, num_images, seed, name)
+        records, counts = records.take(places), counts[places]
     objects = ", ".join(f"{k} {n}" for k, n in zip(names, counts.sum(0).tolist(), strict=True))
     logger.info("%s: %d images; objects: %s", name, len(records), objects)
     return SubsetDicts(records, names)
+
+
+def draw(records: Sequence[dict], number: int, seed: int, name: str) -> np.ndarray:
+    """The places, ascending, of ``number`` records that ``seed`` takes from dataset ``name``."""
+    if not 1 <= number <= len(records):
+        raise UserError(
+            f"dataset.num_images={number}: dataset {name!r} has {len(records)} images to take, "
+            f"expected 1 to as many"
+        )
+    ids = [record["image_id"] for record in records]
+    return np.sort(sorted(range(len(ids)), key=lambda place: rank(seed, ids[place]))[:number])
 
 
 def class_names(subset: str, root: str | Path | None = None) -> list[str]:

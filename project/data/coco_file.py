@@ -14,17 +14,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Annotated, Any
 
 from project.errors import UserError
 
 import msgspec
 
+# Larger numbers fit into no array; exporters that hash names have written them.
+Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
 
 class CocoImage(msgspec.Struct, gc=False):
     """One image: size in pixels, file name relative to the image folder."""
 
-    id: int
+    id: Id
     file_name: str
     height: int
     width: int
@@ -36,9 +39,9 @@ class CocoImage(msgspec.Struct, gc=False):
 class CocoAnnotation(msgspec.Struct, gc=False):
     """One object: box is x, y, width, height in pixels; the segmentation is still JSON text."""
 
-    id: int
-    image_id: int
-    category_id: int
+    id: Id
+    image_id: Id
+    category_id: Id
     bbox: tuple[float, float, float, float] | None = None
     area: float | None = None
     iscrowd: int | bool = 0
@@ -49,7 +52,7 @@ class CocoAnnotation(msgspec.Struct, gc=False):
 class CocoCategory(msgspec.Struct, gc=False):
     """One class; its ``supercategory`` is not read, exporters fill it with anything."""
 
-    id: int
+    id: Id
     name: str
 
 

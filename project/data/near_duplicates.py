@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from project.errors import UserError
@@ -19,11 +18,11 @@ def near_duplicate_groups(file: Path, images_dir: Path, *, progress: bool = True
         UserError: if an image of the file is missing or can't be read.
     """
     from project.data.audit.copies import copy_groups
-    from project.data.audit.images import inspect_splits
+    from project.data.audit.images import inspect_splits, num_cores
     from project.data.audit.source import read_split
 
     split = read_split("source", file, images_dir)
-    pictures = inspect_splits([split], len(os.sched_getaffinity(0)), progress)
+    pictures = inspect_splits([split], num_cores(), progress)
     for picture in pictures:
         if picture.facts.fault in ("missing-image", "unreadable-image"):
             raise UserError(

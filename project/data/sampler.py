@@ -3,7 +3,8 @@
 A scheme turns class statistics into one weight for each class. The rule from classes to images is
 the same for all (that of LVIS, Gupta et al. 2019): **an image weighs as much as the heaviest class
 in it**; an image without objects weighs as much as the lightest class of the dataset. Drawing rare
-classes more often draws what stands beside them more often too: look at `sampling_report`.
+classes more often draws what stands beside them more often too: look at `sampling_report`. Where
+that defeats the purpose, `TargetBalanced` solves for the weights of the images themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 
+from project.data.balance import TargetBalanced
 from project.data.statistics import ClassStatistics
 from project.errors import UserError, unknown_name
 
@@ -86,7 +88,7 @@ class RepeatFactors:
         return image_weights(statistics, np.maximum(1, np.sqrt(self.threshold / share)))
 
 
-Scheme = ClassWeights | InverseFrequency | EffectiveNumber | RepeatFactors
+Scheme = ClassWeights | InverseFrequency | EffectiveNumber | RepeatFactors | TargetBalanced
 
 
 def _at_least_one(counts: np.ndarray) -> np.ndarray:

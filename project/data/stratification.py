@@ -146,22 +146,3 @@ class _Division:
             images = images[: max(int(self.room[split]), 0)]
         self.assignment[images] = split
         self.room[split] -= len(images)
-
-
-def join_groups(num_images: int, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """int [N]: group of each image, where images joined by a chain of ``pairs`` are one group.
-
-    A group's number is that of its first image.
-    """
-    parent = list(range(num_images))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for a, b in pairs:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low
-    return np.array([root(i) for i in range(num_images)], np.int64)

@@ -19,7 +19,12 @@ from pathlib import Path
 
 from project.data.coco_download import CocoServer
 from project.data.coco_file import read_coco_file
-from project.data.documents import IMAGE_SUFFIXES, labelled_split, unlabelled_split
+from project.data.documents import (
+    IMAGE_SUFFIXES,
+    labelled_split,
+    unlabelled_split,
+    write_document,
+)
 from project.data.manifest import (
     MANIFEST,
     Manifest,
@@ -212,7 +217,7 @@ def _write(
             document["info"] = {"description": f"{plan.name}, {split}: see {MANIFEST}"}
             file = folder / "annotations" / f"{split}.json"
             file.parent.mkdir(exist_ok=True)
-            file.write_bytes(msgspec.json.encode(document))
+            write_document(document, file)
             manifest.splits[split] = record
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         (folder / MANIFEST).write_bytes(text + b"\n")

@@ -26,13 +26,17 @@ from omegaconf.errors import OmegaConfBaseException
 # Narrower than whole packages: `torch.load`, `torch.hub` or `LazyConfig.load` would run code.
 SAFE_TARGETS = (
     "project.data.augmentation.",
+    "project.data.balance.",
+    "project.data.loss_weights.",
     "project.data.catalog.",
     "project.data.loader.",
     "project.data.mapper.",
     "project.data.sampler.",
     "project.modeling.",
+    "project.engine.hooks.",
     "project.engine.optimizer.",
     "project.engine.schedule.",
+    "project.engine.trackers.",
     "project.evaluation.",
     "detectron2.data.",
     "detectron2.evaluation.",
@@ -112,9 +116,9 @@ def _read_plain(file: Path) -> DictConfig:
     return cfg
 
 
-# What an interpolation may be: the way to another node, or one of our two resolvers. OmegaConf's
+# What an interpolation may be: the way to another node, or one of our three resolvers. OmegaConf's
 # own make new nodes out of text (oc.create, oc.decode) or tell the environment (oc.env).
-_SAFE_INTERPOLATION = re.compile(r"\$\{\s*(?:[\w.\[\]]+\s*\}|(?:iterations|part):)")
+_SAFE_INTERPOLATION = re.compile(r"\$\{\s*(?:[\w.\[\]]+\s*\}|(?:iterations|part|scaled_lr):)")
 
 
 def check_targets(cfg: DictConfig, file: Path) -> None:
@@ -126,7 +130,7 @@ def check_targets(cfg: DictConfig, file: Path) -> None:
         if value.count("${") != len(_SAFE_INTERPOLATION.findall(value)):
             raise UserError(
                 f"{file}: {key} is {value!r}; interpolations may lead to other keys, or use "
-                f"'iterations' and 'part'. If the run is your own, add --trust"
+                f"'iterations', 'part' and 'scaled_lr'. If the run is your own, add --trust"
             )
         if key.endswith("._target_") and not _is_safe(value):
             raise UserError(

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from project.data.catalog import class_names
 from project.engine.config import build, require
+from project.engine.pretrained import Transfer, load_pretrained
 from project.errors import UserError, from_worker, one_line, unknown_name
+from project.evaluation.coco import RESULTS_FILE, InstanceEvaluator
+from project.evaluation.unpasted import UnpastedDetector
+from project.modeling.norms import check_norm_names, check_sync_norms
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
-from detectron2.evaluation import COCOEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-
-RESULTS_FILE = "coco_instances_results.json"  # the name COCOEvaluator writes
 
 
 def build_model(cfg: DictConfig) -> nn.Module:
     """The config's model on its device, its number of classes checked against the dataset's."""
+    check_norm_names(OmegaConf.to_container(cfg.model, resolve=False))
     model = build(cfg.model, "model").to(cfg.train.device)
     check_num_classes(model, class_names(cfg.dataset.name, cfg.dataset.root))
+    check_sync_norms(model, cfg.train.device, comm.get_world_size())
     return model
 
 
@@ -38,27 +43,52 @@ def check_num_classes(model: nn.Module, classes: Sequence[str]) -> None:
         )
 
 
+def resume_weights(checkpointer: DetectionCheckpointer) -> None:
+    """Load all of the newest checkpoint of the checkpointer's folder.
+
+    Raises:
+        UserError: if it can't be loaded.
+    """
+    source = checkpointer.get_checkpoint_file()
+    remedy = "write the name of an older one into the file last_checkpoint beside it"
+    with _told(source, remedy):
+        checkpointer.resume_or_load("", resume=True)
+
+
 def load_weights(
-    checkpointer: DetectionCheckpointer, weights: str, *, resume: bool = False
-) -> dict:
-    """What `resume_or_load` returns; a file that can't be had is told in one line.
+    checkpointer: DetectionCheckpointer,
+    weights: str,
+    classes: Sequence[str],
+    source_classes: Sequence[str] | None = None,
+) -> Transfer | None:
+    """Load weights, the last layers by the names of classes (`project.engine.pretrained`).
 
     Args:
         weights: a file, a URL, ``detectron2://…``, or "" for the weights as they are.
-        resume: take the newest checkpoint of the checkpointer's folder where there is one.
+        classes: of the model.
+        source_classes: of the weights, where they don't tell.
+
+    Raises:
+        UserError: if the file can't be had or loaded.
     """
-    source, remedy = weights, "give another file with train.init_checkpoint=FILE"
-    if resume and checkpointer.has_checkpoint():
-        source = checkpointer.get_checkpoint_file()
-        remedy = "write the name of an older one into the file last_checkpoint beside it"
-    elif "://" in str(weights):
+    remedy = "give another file with train.init_checkpoint=FILE"
+    if "://" in str(weights):
         remedy = (
             "give a local file with train.init_checkpoint=FILE, or start from random weights "
             'with train.init_checkpoint="" model.backbone.bottom_up.stem.norm=BN '
             "model.backbone.bottom_up.freeze_at=0"
         )
+    with _told(weights, remedy):
+        return load_pretrained(checkpointer, weights, classes, source_classes)
+
+
+@contextmanager
+def _told(source: str, remedy: str) -> Iterator[None]:
+    """Tell in one line that ``source`` can't be loaded."""
     try:
-        return checkpointer.resume_or_load(weights, resume=resume)
+        yield
+    except UserError:
+        raise
     except Exception as error:  # any file may be given, and any network may be missing
         raise UserError(f"weights {source} can't be loaded: {one_line(error)}; {remedy}") from error
 
@@ -91,14 +121,19 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
     return results
 
 
-def _infer(model: nn.Module, loader, evaluator: COCOEvaluator) -> dict:
+def _infer(model: nn.Module, loader, evaluator: DatasetEvaluator) -> dict:
     if isinstance(model, DistributedDataParallel):
         # Processes have shards of different length: nothing may be exchanged batch by batch.
         model = model.module
+    if isinstance(evaluator, InstanceEvaluator):
+        model = UnpastedDetector(model)
     try:
         return inference_on_dataset(model, loader, evaluator)
     except UserError as error:
-        raise from_worker(error) from None
+        mistake = from_worker(error)
+        if mistake is not error:
+            error.with_traceback(None)  # its frames hold the loader's processes
+        raise mistake from None
 
 
 def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> Path:
@@ -116,9 +151,11 @@ def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> 
     model = build(cfg.model, "model").to(cfg.train.device)
     check_num_classes(model, MetadataCatalog.get(dataset_name).thing_classes)
     weights = str(weights or newest_checkpoint(cfg.train.output_dir))
-    load_weights(DetectionCheckpointer(model), weights)
+    load_weights(
+        DetectionCheckpointer(model), weights, MetadataCatalog.get(dataset_name).thing_classes
+    )
     mapper = build(cfg.dataloader.test.mapper, "dataloader.test.mapper")
     loader = build_detection_test_loader(records, mapper=mapper)
     folder = Path(cfg.train.output_dir, "inference", dataset_name)
-    _infer(model, loader, COCOEvaluator(dataset_name, output_dir=str(folder)))
+    _infer(model, loader, InstanceEvaluator(dataset_name, output_dir=str(folder)))
     return folder / RESULTS_FILE

@@ -1,25 +1,23 @@
 """Starting the processes of a run: one, several on this machine, several machines, or torchrun's.
 
 `detectron2.engine.launch` serves GPUs. This one also runs several processes on the CPU of a machine
-that has GPUs, joins the processes of ``torchrun``, and ends a failed run with the message of the
-process that failed first.
+that has GPUs, joins the processes of ``torchrun``, hands signals on, and ends a failed run with the
+message of the process that failed first (`project.engine.children`).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from project.engine import meeting
+from project.engine.children import ignore_repeats, run_children
 from project.errors import UserError
 
 import torch
-import torch.distributed as dist
 from detectron2.utils import comm
-from torch import multiprocessing as mp
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,11 @@ def under_torchrun() -> bool:
     return "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def restarted() -> bool:
+    """Whether ``torchrun --max-restarts`` started this process again: it should then resume."""
+    return under_torchrun() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
 def speaks() -> bool:
     """Whether this process is the one that tells the user how a run ended."""
     return not under_torchrun() or os.environ.get("RANK") == "0"
@@ -106,14 +109,17 @@ def launch(function: Callable, processes: Processes, device: str, args: tuple = 
         device: ``"cuda"`` (NCCL) or ``"cpu"`` (gloo), as `choose_device` gives it.
 
     Raises:
-        UserError: a process's user error, or flags that don't fit together.
+        UserError: a process's user error, or flags that don't fit together; `ProcessDied` where a
+            process ended without a word, `Stuck` where the watchdog ended the run.
         RuntimeError: with the traceback of the process that failed first.
+        Interrupted: SIGTERM or SIGINT came, and the processes saved and stopped.
     """
     processes.check()
     if under_torchrun():
         rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         _join(device, rank, int(os.environ["WORLD_SIZE"]), local_rank, local_size, "env://")
+        ignore_repeats()
         _call(function, args)
     elif processes.world_size == 1:
         function(*args)
@@ -125,43 +131,16 @@ def _spawn(function: Callable, processes: Processes, device: str, args: tuple) -
     url = processes.dist_url
     if url == "auto":
         url = f"tcp://127.0.0.1:{_free_port()}"
-    failures = mp.get_context("spawn").SimpleQueue()
-    context = mp.start_processes(
-        _worker,
-        args=(function, processes, device, url, failures, args),
-        nprocs=processes.num_gpus,
-        join=False,
-        start_method="spawn",
-    )
-    try:
-        while not context.join():
-            pass
-    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        # Whoever fails writes here before its connections close, so the first entry is the cause
-        # and later ones are its victims.
-        if failures.empty():
-            raise RuntimeError(f"a process died without a word: {error}") from None
-        rank, is_user_error, text = failures.get()
-        if is_user_error:
-            raise UserError(text) from None
-        raise RuntimeError(f"process {rank} failed:\n{text}") from None
-    except BaseException:  # Ctrl-C: nobody is left behind
-        for process in context.processes:
-            process.terminate()
-        raise
+    first = processes.machine_rank * processes.num_gpus
+    ranks = range(first, first + processes.num_gpus)
+    run_children(_worker, ranks, (function, processes, device, url, args))
 
 
-def _worker(local_rank, function, processes, device, url, failures, args) -> None:
-    rank = processes.machine_rank * processes.num_gpus + local_rank
-    try:
-        _join(device, rank, processes.world_size, local_rank, processes.num_gpus, url)
-        _call(function, args)
-    except UserError as error:
-        failures.put((rank, True, str(error)))
-        sys.exit(2)
-    except Exception:
-        failures.put((rank, False, traceback.format_exc()))
-        sys.exit(1)
+def _worker(rank: int, function, processes: Processes, device: str, url: str, args: tuple) -> None:
+    local_rank = rank - processes.machine_rank * processes.num_gpus
+    _join(device, rank, processes.world_size, local_rank, processes.num_gpus, url)
+    ignore_repeats()
+    _call(function, args)
 
 
 def _join(device: str, rank: int, size: int, local_rank: int, local_size: int, url: str) -> None:
@@ -169,9 +148,8 @@ def _join(device: str, rank: int, size: int, local_rank: int, local_size: int, u
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
     else:
         torch.cuda.set_device(local_rank)
-    backend = "gloo" if device == "cpu" else "nccl"
     try:
-        dist.init_process_group(backend, init_method=url, world_size=size, rank=rank)
+        meeting.join("gloo" if device == "cpu" else "nccl", url, rank, size)
     except (RuntimeError, ValueError) as error:  # a wrong or used address, a firewall, a time-out
         reason = str(error).strip().split("\n")[0]
         raise UserError(
@@ -184,7 +162,7 @@ def _join(device: str, rank: int, size: int, local_rank: int, local_size: int, u
 def _call(function: Callable, args: tuple) -> None:
     function(*args)
     comm.synchronize()
-    dist.destroy_process_group()
+    meeting.leave()
 
 
 def _free_port() -> int:

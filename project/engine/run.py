@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import math
-import os
 from pathlib import Path
-from typing import Any
 
-from project.data.catalog import register_subset
+from project.data.catalog import class_names, register_subset
 from project.engine.checks import check_config, check_length, check_run_folder
-from project.engine.config import load_config, require
+from project.engine.config import load_config, require, select
 from project.engine.evaluate import (
     RESULTS_FILE,
     build_model,
@@ -20,8 +16,12 @@ from project.engine.evaluate import (
     load_weights,
     newest_checkpoint,
 )
-from project.engine.launch import Processes, choose_device, launch
+from project.engine.files import write_json
+from project.engine.interrupt import listening
+from project.engine.launch import Processes, choose_device, launch, restarted
+from project.engine.meeting import meet
 from project.engine.trainer import Trainer
+from project.engine.watchdog import Watchdog
 from project.errors import UserError
 from project.visualization.render import render_results
 
@@ -46,6 +46,8 @@ def start(args: argparse.Namespace) -> Path:
     Raises:
         UserError: before any process starts, where the mistake can be seen by then.
     """
+    if restarted():
+        args.resume = True
     processes = Processes(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
     processes.check()
     check_length(args.opts)
@@ -69,27 +71,38 @@ def run(args: argparse.Namespace, device: str) -> None:
     set_up(cfg, keep_config=not args.eval_only)
     if device == "cpu" and wanted != "cpu":
         logger.warning("No GPU was found (train.device=%s): running on the CPU.", wanted)
-    if args.eval_only:
-        results = evaluate_only(cfg, choose_weights(cfg, args))
-        record = {"results": results}
-    else:
-        trainer = build_trainer(cfg, resume=args.resume)
-        record = {
-            "iterations": trainer.max_iter,
-            "results": trainer.train(),
-            "sampling": trainer.sampling_report(),
-        }
-    if comm.is_main_process():
-        folder = Path(cfg.train.output_dir)
-        name = "evaluation.json" if args.eval_only else "results.json"
-        write_json(folder / name, record)
-        draw_pictures(cfg)
+    folder, timeout = Path(cfg.train.output_dir), cfg.train.watchdog.timeout
+    with Watchdog(folder, comm.get_rank(), comm.get_world_size(), timeout) as watchdog:
+        if args.eval_only:
+            watchdog.beat("evaluation", 0)
+            record = {"results": evaluate_only(cfg, choose_weights(cfg, args))}
+        else:
+            record = train(cfg, watchdog, resume=args.resume)
+        watchdog.beat("pictures", select(cfg, "train.max_iter"))
+        if comm.is_main_process():
+            name = "evaluation.json" if args.eval_only else "results.json"
+            write_json(folder / name, record)
+            draw_pictures(cfg)
+        meet("end")
 
 
-def build_trainer(cfg: DictConfig, *, resume: bool) -> Trainer:
+def train(cfg: DictConfig, watchdog: Watchdog, *, resume: bool) -> dict:
+    """Train as ``cfg`` says; what ``results.json`` holds."""
+    with listening():
+        trainer = build_trainer(cfg, watchdog, resume=resume)
+        results = trainer.train()
+    return {
+        "iterations": trainer.iterations,
+        "results": results,
+        "sampling": trainer.sampling_report(),
+        "weights": trainer.transfer and trainer.transfer.as_dict(),
+    }
+
+
+def build_trainer(cfg: DictConfig, watchdog: Watchdog, *, resume: bool) -> Trainer:
     """The run's trainer; where a mistake prevents it, a new run folder is empty again."""
     try:
-        return Trainer(cfg, resume=resume)
+        return Trainer(cfg, resume=resume, watchdog=watchdog)
     except UserError:
         if comm.is_main_process() and not resume:
             for file in Path(cfg.train.output_dir).iterdir():
@@ -133,7 +146,8 @@ def choose_weights(cfg: DictConfig, args: argparse.Namespace) -> str:
 def evaluate_only(cfg: DictConfig, weights: str) -> dict:
     """Results of ``weights`` on the config's test split."""
     model = build_model(cfg)
-    load_weights(DetectionCheckpointer(model), weights)
+    classes = class_names(cfg.dataset.name, cfg.dataset.root)
+    load_weights(DetectionCheckpointer(model), weights, classes, cfg.train.init_classes)
     return evaluate(cfg, create_ddp_model(model, **cfg.train.ddp))
 
 
@@ -145,20 +159,3 @@ def draw_pictures(cfg: DictConfig) -> None:
     if cfg.train.num_pictures and results_file.is_file():
         written = render_results(name, results_file, folder, limit=cfg.train.num_pictures)
         logger.info("Wrote %d pictures and their contact sheet to %s", len(written) - 1, folder)
-
-
-def write_json(file: Path, content: dict) -> None:
-    """Write plain numbers, NaN as null, in one step: a reader never sees half a file."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_plain(content), indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value

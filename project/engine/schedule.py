@@ -1,10 +1,12 @@
 """Lengths and learning rates of a run, tied together so that one override moves them all.
 
-Two OmegaConf resolvers serve the configs:
+Three OmegaConf resolvers serve the configs:
 
-* ``${iterations:EPOCHS,BATCH,SUBSET,SPLIT,ROOT,FILTER_EMPTY}``: the iterations that so many passes
-  over a training split take, ``ceil(epochs * images / batch)``;
-* ``${part:NUMBER,SHARE}``: ``max(1, round(number * share))``, e.g. a tenth of the run for warm-up.
+* ``${iterations:EPOCHS,BATCH,SUBSET,SPLIT,ROOT,FILTER_EMPTY,NUM_IMAGES}``: the iterations that so
+  many passes over a training split, or over NUM_IMAGES of it, take: ``ceil(epochs * images /
+  batch)``;
+* ``${part:NUMBER,SHARE}``: ``max(1, round(number * share))``, e.g. a tenth of the run for warm-up;
+* ``${scaled_lr:LR,REFERENCE_BATCH,BATCH,RULE}``: the learning rate for a batch of another size.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import math
 from collections.abc import Sequence
 
 from project.data.catalog import num_images
-from project.errors import UserError
+from project.errors import UserError, unknown_name
 
 from detectron2.solver import WarmupParamScheduler
 from fvcore.common.param_scheduler import (
     CosineParamScheduler,
     MultiStepParamScheduler,
     ParamScheduler,
+    PolynomialDecayParamScheduler,
 )
 from omegaconf import OmegaConf
 
@@ -31,18 +34,46 @@ def iterations(
     split: str,
     root: str | None = None,
     filter_empty: bool = True,
+    num_drawn: int | None = None,
 ) -> int:
-    """Iterations of ``epochs`` passes over a split, or over its images with objects alone."""
+    """Iterations of ``epochs`` passes over a split, or over its images with objects alone.
+
+    Args:
+        num_drawn: images that are drawn from them (``dataset.num_images``); None takes all.
+    """
     if epochs is None or epochs <= 0:
         raise UserError(f"train.epochs must be a number above 0, got {epochs}")
     if batch_size < 1:
         raise UserError(f"the batch must hold at least 1 image, got {batch_size}")
-    return math.ceil(epochs * num_images(subset, split, root, filter_empty) / batch_size)
+    images = num_images(subset, split, root, filter_empty)
+    return math.ceil(epochs * (images if num_drawn is None else num_drawn) / batch_size)
 
 
 def part(number: float, share: float) -> int:
     """``share`` (0-1) of ``number``, rounded, at least 1."""
     return max(1, round(number * share))
+
+
+LR_RULES = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}  # power of the batch's growth
+
+
+def scaled_lr(lr: float, reference_batch: int, batch: int, rule: str = "linear") -> float:
+    """The learning rate for ``batch`` images a step, where ``lr`` suits ``reference_batch``.
+
+    Args:
+        rule: "linear" multiplies by batch / reference_batch (Goyal et al. 2017, for SGD), "sqrt"
+            by its square root, which keeps the noise of Adam's steps (Malladi et al. 2022), "none"
+            by 1.
+
+    Raises:
+        UserError: for another rule, or a batch below 1.
+    """
+    if rule not in LR_RULES:
+        raise UserError(f"scaled_lr: {unknown_name('rule', rule, LR_RULES)}")
+    for size in (reference_batch, batch):
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"scaled_lr: a batch is a whole number of at least 1, got {size!r}")
+    return lr * (batch / reference_batch) ** LR_RULES[rule]
 
 
 def warmup_cosine(
@@ -68,6 +99,19 @@ def warmup_multistep(
     return _with_warmup(steps, max_iter, warmup_iters, warmup_factor)
 
 
+def warmup_polynomial(
+    max_iter: int, warmup_iters: int, *, power: float = 0.9, warmup_factor: float = 0.001
+) -> ParamScheduler:
+    """Linear warm-up from ``warmup_factor``, then ``(1 - progress) ** power`` down to 0.
+
+    "Poly" of DeepLab (Chen et al. 2017) with its power 0.9; a power of 1 falls in a straight line.
+    """
+    if power <= 0:
+        raise UserError(f"the polynomial's power must be above 0, got {power}")
+    decay = PolynomialDecayParamScheduler(1.0, power)
+    return _with_warmup(decay, max_iter, warmup_iters, warmup_factor)
+
+
 def _with_warmup(
     scheduler: ParamScheduler, max_iter: int, warmup_iters: int, factor: float
 ) -> ParamScheduler:
@@ -82,3 +126,4 @@ def _with_warmup(
 
 OmegaConf.register_new_resolver("iterations", iterations, replace=True)
 OmegaConf.register_new_resolver("part", part, replace=True)
+OmegaConf.register_new_resolver("scaled_lr", scaled_lr, replace=True)

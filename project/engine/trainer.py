@@ -1,32 +1,39 @@
 """The trainer of LazyConfig runs: builds what the config describes, trains, evaluates, keeps files.
 
 Follows the set-up of Detectron2's lazyconfig training script, so that the same config trains there.
-It adds resuming at the right sample, the best checkpoint, the sampling report and pictures.
+It adds what keeps a run from being lost: exact resuming, checkpoints that are checked, a way back
+when the loss becomes infinite, a clean end when it is asked for.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-from functools import partial
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from project.data.sampler import format_sampling_report
+from project.engine.checkpoints import CheckpointHook, RunCheckpointer, choose_checkpoint
 from project.engine.config import build, select
-from project.engine.evaluate import build_model, evaluate, load_weights
+from project.engine.evaluate import build_model, evaluate, load_weights, resume_weights
+from project.engine.guard import Guard
+from project.engine.identity import RunIdentity
+from project.engine.interrupt import Interrupted, ends_at_once, signal_name
+from project.engine.loop import Loop, Stopped, averaged, bare
+from project.engine.meeting import meet
+from project.engine.pretrained import Transfer
+from project.engine.watchdog import Watchdog
+from project.engine.writers import build_writers
 from project.errors import UserError, one_line, unknown_name
+from project.modeling.backbones import compile_backbone
+from project.modeling.checkpointing import checkpoint_activations
 
 import torch
 import torch.distributed as dist
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.engine import (
-    AMPTrainer,
-    HookBase,
-    SimpleTrainer,
-    create_ddp_model,
-    default_writers,
-    hooks,
-)
+from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
+from fvcore.common.param_scheduler import ParamScheduler
 from omegaconf import DictConfig
 from torch import nn
 from torch.optim import Optimizer
@@ -37,41 +44,104 @@ PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Trainer:
-    """One run, from a config to weights, numbers and pictures in ``cfg.train.output_dir``.
+    """One run, from a config to weights and numbers in ``cfg.train.output_dir``.
 
     Reads the keys ``model``, ``optimizer``, ``lr_multiplier``, ``dataloader.train|test|evaluator``
-    and ``train.{output_dir, init_checkpoint, max_iter, device, amp.enabled, amp.precision, ddp,
-    checkpointer, eval_period, best_metric, log_period}``.
+    and those of ``train`` that ``configs/common/train.py`` lists. The watchdog is told each phase.
 
     Attributes:
-        loop: the detectron2 trainer (`SimpleTrainer`, or `AMPTrainer` with ``amp.enabled``).
+        model: in training; wrapped by DistributedDataParallel where there are several processes.
+        ema_model: the averaged copy that is evaluated and kept instead, or None.
+        loop: `Loop`, with the iteration in ``loop.iter``.
+        checkpointer: of this run's folder.
+        transfer: what became of the classes of ``train.init_checkpoint``; None where none was read.
         start_iter: 0, or the first iteration that a resumed run still has to do.
     """
 
-    def __init__(self, cfg: DictConfig, *, resume: bool = False) -> None:
+    def __init__(
+        self, cfg: DictConfig, *, resume: bool = False, watchdog: Watchdog | None = None
+    ) -> None:
         self.cfg = cfg
+        self._watchdog = watchdog or Watchdog(cfg.train.output_dir, timeout=0)
         self.max_iter: int = select(cfg, "train.max_iter")
         model = build_model(cfg)
-        optimizer = build_optimizer(cfg, model)
+        if cfg.train.checkpoint_activations:
+            checkpoint_activations(model.backbone)
+        if cfg.train.compile:
+            compile_backbone(model)
+        decay = cfg.train.ema.decay
+        self._averages = averaged(model, decay) if decay else None
         self.model = create_ddp_model(model, **cfg.train.ddp)
-        self._build_loader(start_iter=0)
-        self.loop = build_loop(cfg, self.model, self.loader, optimizer)
-        self.checkpointer = DetectionCheckpointer(
-            self.model, cfg.train.output_dir, trainer=self.loop
-        )
-        load_weights(self.checkpointer, cfg.train.init_checkpoint, resume=resume)
-        self.start_iter = 0
-        if resume:
-            self._go_on()
-        if not self.start_iter and not cfg.train.init_checkpoint:
-            warn_of_frozen_noise(model)
-        self.loop.register_hooks(self._build_hooks())
+        self._guard = Guard(cfg.train.output_dir, cfg.train.seed, **cfg.train.guard)
+        self._first_weights: dict[str, torch.Tensor] = {}
+        self.transfer: Transfer | None = None
+        self._results: dict = {}
+        self._evaluated_at = -1
+        self._assemble(resume=resume)
 
-    def _go_on(self) -> None:
-        """Set the first iteration and its samples from the checkpoint that was loaded, if any."""
-        if not self.checkpointer.has_checkpoint():
-            logger.warning("No checkpoint in %s: starting anew", self.cfg.train.output_dir)
-            return
+    @property
+    def ema_model(self) -> nn.Module | None:
+        """The averaged copy of the model, if ``train.ema.decay`` asks for one."""
+        return self._averages.module if self._averages is not None else None
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model that is judged and kept: the averaged one where there is one."""
+        return self.model if self.ema_model is None else self.ema_model
+
+    def _assemble(self, *, resume: bool) -> None:
+        """All that has state beside the model, then the state of the checkpoint to go on from."""
+        cfg = self.cfg
+        optimizer = build_optimizer(cfg, bare(self.model))
+        settings = [{**group, "params": None} for group in optimizer.param_groups]
+        self._build_loader(start_iter=0)
+        self.loop = self._build_loop(optimizer)
+        self.checkpointer = RunCheckpointer(
+            self.evaluated_model,
+            cfg.train.output_dir,
+            classes=list(self.loader.statistics.class_names),
+            identity=RunIdentity(self.loader, self._batch_size(), cfg.train.seed),
+            trainer=self.loop,
+            guard=self._guard,
+        )
+        self._register_hooks()
+        self.start_iter = 0
+        if resume and choose_checkpoint(self.checkpointer) is not None:
+            self._go_on(optimizer, settings)
+        else:
+            self._begin(warn=resume)
+        self.loop.register_hooks(self._build_writers())
+
+    def _begin(self, *, warn: bool) -> None:
+        """Start from the config's weights, or again from the run's first ones."""
+        cfg = self.cfg
+        if warn:
+            logger.warning("No checkpoint in %s: starting anew", cfg.train.output_dir)
+        if self._first_weights:
+            bare(self.model).load_state_dict(self._first_weights)
+        else:
+            self.transfer = load_weights(
+                self.checkpointer,
+                cfg.train.init_checkpoint,
+                self.checkpointer.classes,
+                cfg.train.init_classes,
+            )
+            if not cfg.train.init_checkpoint:
+                warn_of_frozen_noise(bare(self.model))
+            elif self.ema_model is not None:
+                bare(self.model).load_state_dict(self.ema_model.state_dict())
+            if cfg.train.guard.max_rollbacks:
+                state = bare(self.model).state_dict()
+                self._first_weights = {k: v.detach().cpu().clone() for k, v in state.items()}
+
+    def _go_on(self, optimizer: Optimizer, settings: list[dict]) -> None:
+        """Continue where the checkpoint in ``last_checkpoint`` stopped, with the config's rates."""
+        before = self._guard.rollbacks
+        resume_weights(self.checkpointer)
+        self._guard.rollbacks = max(before, self._guard.rollbacks)
+        for group, wanted in zip(optimizer.param_groups, settings, strict=True):
+            group.update({key: value for key, value in wanted.items() if key != "params"})
+            group["initial_lr"] = wanted["lr"]
         self.start_iter = self.loop.iter + 1
         if self.start_iter > self.max_iter:
             raise UserError(
@@ -80,33 +150,55 @@ class Trainer:
                 f"use --eval-only"
             )
         logger.info("Resuming at iteration %d of %d", self.start_iter, self.max_iter)
-        self.loop.reset_data_loader(partial(self._build_loader, self.start_iter))
+        self.loop.data_loader = self._build_loader(self.start_iter)
 
     def train(self) -> dict:
         """Train to ``max_iter``; the last evaluation's results on the main process, else ``{}``.
 
         Raises:
-            UserError: if training diverges, or an image can't be used.
+            UserError: if training diverges too often, memory or disk is short, or an image can't be
+                used.
+            Interrupted: if the run was asked to stop; it is saved.
         """
         self._log_sampling("Sampling plan", self.loader.sampling_report())
-        try:
-            self.loop.train(self.start_iter, self.max_iter)
-        except FloatingPointError as error:
-            raise UserError(
-                f"{one_line(error).rstrip('.')}; lower optimizer.lr, bound the gradients with "
-                f"optimizer.max_norm=1.0, or lengthen lr_multiplier.warmup_iters"
-            ) from error
+        while not self.loop.stop_reason:
+            try:
+                with _memory_in_words(self.cfg):
+                    self.loop.train(self.start_iter, self.max_iter)
+                break
+            except FloatingPointError as error:
+                self._guard.take(error)
+                self._assemble(resume=self.checkpointer.has_checkpoint())
+            except Interrupted:
+                self._checkpoints.save()
+                raise Interrupted(
+                    f"stopped by {signal_name() or 'a signal to another process'} after iteration "
+                    f"{self.loop.iter + 1} of {self.max_iter}; the run is saved in "
+                    f"{self.cfg.train.output_dir}: the same command with --resume continues it"
+                ) from None
+            except Stopped:
+                logger.info("Stopped early: %s", self.loop.stop_reason)
+                self._checkpoints.save("model_final", again=True)
+        if self.loop.stop_reason and self._evaluated_at != self.loop.iter:
+            self._evaluate()
         self._log_sampling("Samples drawn", self.sampling_report())
         return self._results
 
+    @property
+    def iterations(self) -> int:
+        """Iterations done: ``max_iter``, or fewer where the run stopped early."""
+        return self.loop.iter + 1 if self.loop.stop_reason else self.max_iter
+
     def sampling_report(self) -> dict:
         """What each class was to get and what it got in the whole run (`project.data.sampler`)."""
-        batch = select(self.cfg, "dataloader.train.total_batch_size")
-        return self.loader.sampling_report(self.max_iter * batch)
+        return self.loader.sampling_report(self.iterations * self._batch_size())
 
     @staticmethod
     def _log_sampling(title: str, report: dict) -> None:
         logger.info("%s:\n%s", title, format_sampling_report(report))
+
+    def _batch_size(self) -> int:
+        return select(self.cfg, "dataloader.train.total_batch_size")
 
     def _build_loader(self, start_iter: int):
         """The training loader from ``start_iter`` on: a resumed run goes on where it stopped."""
@@ -115,32 +207,127 @@ class Trainer:
         self.loader = build(node, "dataloader.train")
         return self.loader
 
+    def _build_loop(self, optimizer: Optimizer) -> Loop:
+        cfg = self.cfg.train
+        return Loop(
+            self.model,
+            self.loader,
+            optimizer,
+            run=weakref.proxy(self),
+            seed=cfg.seed,
+            accumulate=cfg.accumulate,
+            precision=choose_precision(self.cfg),
+            read_period=cfg.log_period,
+            ema=self._averages,
+            watchdog=self._watchdog,
+        )
+
     def _evaluate(self) -> dict:
-        share_buffers(self.model)
-        self._results = evaluate(self.cfg, self.model)
+        self.loop.read_losses()
+        self._watchdog.beat("evaluation", self.loop.iter)
+        share_buffers(self.evaluated_model)
+        with ends_at_once():
+            self._results = evaluate(self.cfg, self.evaluated_model)
+            meet("evaluation")
+        self._evaluated_at = self.loop.iter
         return self._results
 
-    def _build_hooks(self) -> list[HookBase]:
-        """The run's hooks in their order; those that write are on the main process only.
+    def _register_hooks(self) -> None:
+        """The run's hooks in their order.
 
-        The checkpoint comes before the evaluation: a run that dies in there has lost nothing. The
-        writers come last, so that they write what the others put.
+        The checkpoint comes before the evaluation: a run that dies in there has lost nothing, and a
+        resumed one makes up for the evaluation (`EvaluationStage`).
         """
         cfg = self.cfg.train
-        timer = hooks.IterationTimer()
-        schedule = hooks.LRScheduler(scheduler=build(self.cfg.lr_multiplier, "lr_multiplier"))
-        evaluation = hooks.EvalHook(cfg.eval_period, self._evaluate)
+        rates = build(self.cfg.lr_multiplier, "lr_multiplier")
+        self._checkpoints = CheckpointHook(
+            self.checkpointer,
+            retry_period=cfg.log_period,
+            disk_wait=cfg.disk_wait,
+            **cfg.checkpointer,
+        )
+        own = [build(n, f"train.hooks.{key}") for key, n in cfg.hooks.items() if n is not None]
+        in_steps = [hook for hook in own if hook.stage == "step"]
+        evaluation = [hooks.EvalHook(cfg.eval_period, self._evaluate)]
+        evaluation += [hook for hook in own if hook.stage == "evaluation"]
+        self.loop.register_hooks(
+            [
+                hooks.IterationTimer(),
+                hooks.LRScheduler(scheduler=Scaled(rates, self._guard)),
+                *in_steps,
+                self._checkpoints,
+                *evaluation,
+                PendingEvaluation(evaluation),
+            ]
+        )
+
+    def _build_writers(self) -> list[HookBase]:
+        """Writers come last, so that they write what the others put; on the main process only."""
         if not comm.is_main_process():
-            return [timer, schedule, evaluation]
-        writers = default_writers(cfg.output_dir, self.max_iter)
-        return [
-            timer,
-            schedule,
-            hooks.PeriodicCheckpointer(self.checkpointer, **cfg.checkpointer),
-            evaluation,
-            hooks.BestCheckpointer(cfg.eval_period, self.checkpointer, cfg.best_metric),
-            hooks.PeriodicWriter(writers, period=cfg.log_period),
-        ]
+            return []
+        cfg = self.cfg.train
+        extra = [build(node, "train.writers") for node in cfg.writers]
+        writers = build_writers(cfg.output_dir, self.max_iter, self.start_iter, extra)
+        return [hooks.PeriodicWriter(writers, period=cfg.log_period)]
+
+
+class Scaled(ParamScheduler):
+    """The schedule ``inner`` times the guard's factor, which falls with each rollback."""
+
+    def __init__(self, inner: ParamScheduler, guard: Guard) -> None:
+        self._inner, self._guard = inner, guard
+
+    def __call__(self, where: float) -> float:
+        return self._inner(where) * self._guard.factor()
+
+
+class PendingEvaluation(HookBase):
+    """Makes up for the evaluation of the iteration after which a resumed run's file was saved.
+
+    A file is saved before the evaluation of the same iteration, so the state of what follows from
+    the evaluation (early stopping, the best value) isn't in it. Done again, it gives the same.
+
+    Args:
+        hooks: those that act on evaluations, in their order; registered before this one.
+    """
+
+    def __init__(self, hooks: list[HookBase]) -> None:
+        self._hooks = hooks
+
+    def before_train(self) -> None:
+        start = self.trainer.start_iter
+        if not 0 < start < self.trainer.max_iter:
+            return
+        self.trainer.iter = self.trainer.storage.iter = start - 1
+        for hook in self._hooks:
+            hook.after_step()
+        if self.trainer.stop_reason:
+            raise Stopped
+        self.trainer.iter = self.trainer.storage.iter = start
+
+
+@contextmanager
+def _memory_in_words(cfg: DictConfig) -> Iterator[None]:
+    """Turn an exhausted memory into words about what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory ({one_line(error)[:200]}); lower what a step holds: a smaller "
+            f"dataloader.train.total_batch_size (now {cfg.dataloader.train.total_batch_size}), "
+            f"more train.accumulate (now {cfg.train.accumulate}), smaller images in "
+            f"dataloader.train.mapper.augmentations, fewer regions in "
+            f"model.roi_heads.batch_size_per_image, or train.amp.enabled=True; then --resume"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host had no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def share_buffers(model: nn.Module) -> None:
@@ -173,24 +360,24 @@ def build_optimizer(cfg: DictConfig, model: nn.Module) -> Optimizer:
     return build(node, "optimizer")
 
 
-def build_loop(cfg: DictConfig, model: nn.Module, loader, optimizer: Optimizer) -> SimpleTrainer:
-    """Detectron2's training loop in the precision that ``train.amp`` asks for."""
+def choose_precision(cfg: DictConfig) -> torch.dtype | None:
+    """The precision that ``train.amp`` asks for; None is float32 throughout."""
     if not cfg.train.amp.enabled:
-        return SimpleTrainer(model, loader, optimizer)
+        return None
     name = cfg.train.amp.precision
     if name not in PRECISIONS:
         raise UserError(f"train.amp.precision: {unknown_name('precision', name, PRECISIONS)}")
     if cfg.train.device == "cpu" and name == "float16":
         raise UserError("train.amp.precision=float16 needs a GPU; on the CPU take bfloat16")
-    return AMPTrainer(model, loader, optimizer, precision=PRECISIONS[name])
+    return PRECISIONS[name]
 
 
 class _MistakesInOneLine(logging.Filter):
-    """Detectron2's loop logs what ends it; the user's own mistakes need no traceback there."""
+    """Detectron2's loop logs what ends it; what a person did or asked needs no traceback there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, UserError | FloatingPointError):
+        if isinstance(error, UserError | FloatingPointError | Interrupted):
             record.msg, record.args = f"{record.getMessage()}: {one_line(error)}", None
             record.exc_info = record.exc_text = None
         return True

@@ -57,6 +57,11 @@ def class_color(index: int) -> RGB:
     return _palette()[index % NUM_COLORS]
 
 
+def instance_colors(number: int) -> list[RGB]:
+    """One colour for each of ``number`` objects: neighbours in the list are far apart."""
+    return [class_color(index) for index in range(number)]
+
+
 def text_color(background: RGB) -> RGB:
     """Near-black or white, whichever has more contrast on ``background`` (WCAG 2 luminance)."""
     luminance = float(_linear(np.array(background)) @ [0.2126, 0.7152, 0.0722])

@@ -89,7 +89,7 @@ def histogram(
 ) -> Chart:
     """Stacked counts between ``edges`` (one more than counts); ``marks`` and ``ticks`` are named.
 
-    Marks are vertical lines; without ``ticks`` the axis chooses its own.
+    Marks are vertical lines, left out beyond the edges; without ``ticks`` the axis chooses its own.
     """
     edges = np.asarray(edges, float)
 
@@ -114,7 +114,8 @@ def histogram(
         ax.minorticks_off()
         ax.yaxis.set_major_formatter(_plain_ticks())
         ax.set_xlim(edges[0], edges[-1])
-        for name, place in (marks or {}).items():
+        inside = {n: at for n, at in (marks or {}).items() if edges[0] <= at <= edges[-1]}
+        for name, place in inside.items():
             ax.axvline(place, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             ax.annotate(
                 name, (place, 1), (3, -2), xycoords=("data", "axes fraction"),

@@ -5,41 +5,64 @@ Made from files alone, without the model.
 
 from __future__ import annotations
 
-import json
-import random
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from project.errors import UserError, unknown_name
-from project.visualization.overlay import draw_overlay, fit_for_drawing
+from project.errors import UserError
+from project.visualization.agreement import (
+    KINDS,
+    PixelAgreement,
+    draw_agreement,
+    pixel_agreement,
+)
+from project.visualization.files import (
+    choose_images,
+    load_results,
+    make_folder,
+    picture_name,
+    read_rgb,
+    write_png,
+)
+from project.visualization.overlay import draw_overlay, fit_for_drawing, font_size
+from project.visualization.palette import instance_colors
+from project.visualization.pdf import write_pdf
 from project.visualization.records import (
     DrawnObject,
     objects_from_dataset_dict,
     objects_from_results,
 )
-from project.visualization.sheet import contact_sheet, present_classes, side_by_side
+from project.visualization.sheet import contact_sheet, draw_legend, present_classes, side_by_side
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.detection_utils import read_image
 
 SHEET_NAME = "contact_sheet.png"
-_MAX_NAME_BYTES = 120  # file systems take 255; leaves room for numbers and endings
+PDF_NAME = "pictures.pdf"
+
+
+PANELS = ("labels", "predictions", "pixels")
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Where the objects of an image come from; None: that side isn't drawn."""
+class Drawn:
+    """What is drawn of an image, and how.
+
+    Attributes:
+        class_names: by contiguous index.
+        contiguous_ids: category id of ``results`` → contiguous index; None: they are contiguous.
+        results: entries of a COCO results file by image id; None where nothing was predicted.
+        panels: of `PANELS`, beside each other.
+        threshold: predictions with a lower score are left out.
+        by_instance: another colour for each object instead of each class.
+    """
 
     class_names: Sequence[str]
     contiguous_ids: Mapping[int, int] | None
-    labelled: bool
     results: Mapping[int, list] | None
-    threshold: float
+    panels: Sequence[str] = ("labels", "predictions")
+    threshold: float = 0.5
+    by_instance: bool = False
 
 
 def render_results(
@@ -52,9 +75,11 @@ def render_results(
     seed: int = 0,
     images: Sequence[str] = (),
     columns: int | None = None,
-    labels: bool = True,
+    panels: Sequence[str] = ("labels", "predictions"),
+    by_instance: bool = False,
+    pdf: bool = False,
 ) -> list[Path]:
-    """Draw images of a registered dataset, each with labels and predictions side by side.
+    """Draw images of a registered dataset, by default labels and predictions side by side.
 
     Without ``results_file`` only the labels are drawn; where the dataset has no labels, only the
     predictions.
@@ -67,190 +92,153 @@ def render_results(
         threshold: predictions with a lower score are left out.
         images: file names (with or without folder and ending) or image ids to draw instead.
         columns: of the contact sheet; None chooses.
-        labels: False leaves the labels out.
+        panels: of `PANELS`; "pixels" compares both (`project.visualization.agreement`).
+        by_instance: another colour for each object instead of each class.
+        pdf: also write ``pictures.pdf``, a page for each image.
 
     Returns:
-        The PNG files written: one per image, then the contact sheet.
+        The files written: a PNG per image, the PDF, then the contact sheet.
 
     Raises:
         UserError: names the file, image or annotation that can't be drawn.
     """
-    _check_choices(threshold, columns)
+    check_choices(threshold, columns)
     records = DatasetCatalog.get(dataset_name)
-    if not records:
-        raise UserError(f"dataset {dataset_name} has no images; there is nothing to draw")
     metadata = MetadataCatalog.get(dataset_name)
-    results = None if results_file is None else load_results(results_file, records)
-    source = _Source(
+    drawn = Drawn(
         class_names=metadata.get("thing_classes") or [],
         contiguous_ids=metadata.get("thing_dataset_id_to_contiguous_id"),
-        labelled=labels and any(r.get("annotations") for r in records),
-        results=results,
+        results=None if results_file is None else load_results(results_file, records),
+        panels=panels,
         threshold=threshold,
+        by_instance=by_instance,
     )
-    if not source.labelled and results is None:
-        raise UserError(
-            f"dataset {dataset_name} has no labels to draw and no results file was given; "
-            f"draw predictions of a run instead"
-        )
+    drawn = _with_possible_panels(drawn, records, f"dataset {dataset_name}")
     chosen = choose_images(records, limit, seed, images)
+    return render_records(chosen, drawn, output_dir, columns=columns, pdf=pdf)
+
+
+def _with_possible_panels(drawn: Drawn, records: Sequence[Mapping], what: str) -> Drawn:
+    """``drawn`` without panels that there is nothing for."""
+    if not records:
+        raise UserError(f"{what} has no images; there is nothing to draw")
+    labelled = any(record.get("annotations") for record in records)
+    if "pixels" in drawn.panels and not (labelled and drawn.results is not None):
+        raise UserError(f"{what}: comparing pixels needs labels and predictions")
+    there = {"labels": labelled, "predictions": drawn.results is not None, "pixels": True}
+    panels = [panel for panel in PANELS if panel in drawn.panels and there[panel]]
+    if not panels:
+        raise UserError(
+            f"{what} has no labels to draw and no results file was given; draw predictions of a "
+            f"run instead"
+            if not labelled
+            else f"{what}: no results file was given; draw its labels instead"
+        )
+    return replace(drawn, panels=panels)
+
+
+def render_records(
+    records: Sequence[Mapping],
+    drawn: Drawn,
+    output_dir: Path,
+    *,
+    columns: int | None = None,
+    pdf: bool = False,
+) -> list[Path]:
+    """Draw images given by their dataset dicts; see `render_results`."""
+    made = ((record["file_name"], *_draw_record(record, drawn)) for record in records)
+    return write_pictures(made, output_dir, columns=columns, pdf=pdf)
+
+
+def write_pictures(
+    made: Iterable[tuple[str, np.ndarray, set[tuple[int, str]]]],
+    output_dir: Path,
+    *,
+    columns: int | None = None,
+    pdf: bool = False,
+) -> list[Path]:
+    """Write pictures as they are made, then the contact sheet; see `render_results`.
+
+    Args:
+        made: for each picture the image's file name, uint8 RGB ``[H, W, 3]``, and the (class index,
+            name) for the legend of the sheet.
+    """
     output_dir = Path(output_dir)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output folder {output_dir} can't be made: {error.strerror}") from error
+    make_folder(output_dir)
     taken = {SHEET_NAME}
     written, pictures, classes = [], [], set()
-    for record in chosen:
-        picture, shown = _draw_record(record, source)
-        file = output_dir / picture_name(record["file_name"], taken)
-        _write_png(file, picture)
+    for file_name, picture, shown in made:
+        file = output_dir / picture_name(file_name, taken)
+        write_png(file, picture)
         written.append(file)
         pictures.append(picture)
         classes |= shown
-    _write_png(output_dir / SHEET_NAME, contact_sheet(pictures, columns, classes))
+    if pdf:
+        write_pdf(output_dir / PDF_NAME, pictures)
+        written.append(output_dir / PDF_NAME)
+    write_png(output_dir / SHEET_NAME, contact_sheet(pictures, columns, classes))
     return [*written, output_dir / SHEET_NAME]
 
 
-def _check_choices(threshold: float, columns: int | None) -> None:
+def check_choices(threshold: float, columns: int | None) -> None:
+    """Raise a `UserError` unless both are in their range."""
     if not 0 <= threshold <= 1:
         raise UserError(f"the score threshold is {threshold}; expected a number from 0 to 1")
     if columns is not None and columns < 1:
         raise UserError(f"the contact sheet has {columns} columns; expected 1 or more")
 
 
-def load_results(results_file: Path, records: Sequence[Mapping]) -> dict[int, list[dict]]:
-    """Entries of a COCO results file by image id.
-
-    Raises:
-        UserError: if the file is missing, isn't a results list, or is of other images.
-    """
-    try:
-        entries = json.loads(Path(results_file).read_bytes())
-    except OSError as error:
-        raise UserError(f"results file {results_file} can't be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(
-            f"results file {results_file} isn't valid JSON ({error}); evaluate the run again"
-        ) from error
-    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-        raise UserError(f"results file {results_file} should hold a list of detections")
-    known = {r["image_id"] for r in records}
-    by_image: dict[int, list[dict]] = defaultdict(list)
-    for entry in entries:
-        image_id = entry.get("image_id")
-        if not isinstance(image_id, (int, str)) or image_id not in known:
-            raise UserError(
-                f"results file {results_file} has image id {image_id!r}, which the dataset lacks; "
-                f"was it made on another dataset?"
-            )
-        by_image[image_id].append(entry)
-    return dict(by_image)
-
-
-def choose_images(
-    records: Sequence[Mapping], limit: int, seed: int = 0, images: Sequence[str] = ()
-) -> list[Mapping]:
-    """The records named by ``images``, or a seeded sample of ``limit`` in the dataset's order.
-
-    Raises:
-        UserError: for a name that no image has, or a limit below 1.
-    """
-    if images:
-        return [_find_image(records, str(name)) for name in images]
-    if limit < 1:
-        raise UserError(f"the limit must be at least 1 image, got {limit}")
-    if limit >= len(records):
-        return list(records)
-    picked = random.Random(seed).sample(range(len(records)), limit)
-    return [records[i] for i in sorted(picked)]
-
-
-def _find_image(records: Sequence[Mapping], name: str) -> Mapping:
-    for record in records:
-        path = PurePosixPath(str(record["file_name"]).replace("\\", "/"))
-        if name in (str(record["file_name"]), path.name, path.stem, str(record["image_id"])):
-            return record
-    paths = (PurePosixPath(str(r["file_name"]).replace("\\", "/")) for r in records)
-    known = [p.name if "." in name else p.stem for p in paths]
-    raise UserError(unknown_name("image", name, known))
-
-
-def picture_name(file_name: str, taken: set[str]) -> str:
-    """A name for the PNG of ``file_name``: no folder, no special signs, unlike all in ``taken``.
-
-    The name is added to ``taken``. Annotation files come from anywhere, so nothing in a name may
-    lead out of the output folder.
-    """
-    base = PurePosixPath(str(file_name).replace("\\", "/")).stem
-    base = unicodedata.normalize("NFC", base.encode("utf-8", "replace").decode())
-    base = re.sub(r"[^\w.-]+", "_", base).lstrip("._-").encode()[:_MAX_NAME_BYTES]
-    stem = base.decode(errors="ignore") or "image"
-    name, number = f"{stem}.png", 2
-    lower = {t.lower() for t in taken}  # some file systems take A.png and a.png for one file
-    while name.lower() in lower:
-        name, number = f"{stem}-{number}.png", number + 1
-    taken.add(name)
-    return name
-
-
-def _draw_record(record: Mapping, source: _Source) -> tuple[np.ndarray, set[tuple[int, str]]]:
-    """The picture of one image, and the classes that it shows."""
-    image = _read_rgb(record)
-    panels, classes = [], set()
-    if source.labelled:
-        objects = objects_from_dataset_dict(record, source.class_names)
-        panels.append((f"Labels: {_count(objects)}", _overlay(image, objects)))
-        classes |= present_classes(objects)
-    if source.results is not None:
-        objects = objects_from_results(
-            source.results.get(record["image_id"], []),
-            record,
-            source.class_names,
-            source.contiguous_ids,
-            threshold=source.threshold,
-        )
-        title = f"Predictions: {_count(objects)}, score ≥ {source.threshold:g}"
-        panels.append((title, _overlay(image, objects)))
-        classes |= present_classes(objects)
+def _draw_record(record: Mapping, drawn: Drawn) -> tuple[np.ndarray, set[tuple[int, str]]]:
+    """The picture of one image, and the legend that it needs."""
+    image = read_rgb(record)
+    truth = objects_from_dataset_dict(record, drawn.class_names)
+    predicted = objects_from_results(
+        (drawn.results or {}).get(record["image_id"], []),
+        record,
+        drawn.class_names,
+        drawn.contiguous_ids,
+        threshold=drawn.threshold,
+    )
+    panels, legend = [], set()
+    for panel in drawn.panels:
+        if panel == "pixels":
+            agreement = pixel_agreement(truth, predicted, image.shape[:2])
+            panels.append((_pixel_title(agreement), _with_kinds(image, truth, agreement)))
+            continue
+        objects = truth if panel == "labels" else predicted
+        title = f"Labels: {_count(objects)}"
+        if panel == "predictions":
+            title = f"Predictions: {_count(objects)}, score ≥ {drawn.threshold:g}"
+        panels.append((title, _overlay(image, objects, drawn.by_instance)))
+        legend |= set() if drawn.by_instance else present_classes(objects)
     heading = PurePosixPath(str(record["file_name"]).replace("\\", "/")).name
-    return side_by_side(panels, heading, classes), classes
+    return side_by_side(panels, heading, legend), legend
 
 
-def _overlay(image: np.ndarray, objects: Sequence[DrawnObject]) -> np.ndarray:
-    return draw_overlay(*fit_for_drawing(image, objects))
+def _overlay(image: np.ndarray, objects: Sequence[DrawnObject], by_instance: bool) -> np.ndarray:
+    colors = instance_colors(len(objects)) if by_instance else None
+    return draw_overlay(*fit_for_drawing(image, objects), colors=colors)
+
+
+def _with_kinds(image, truth: Sequence[DrawnObject], agreement: PixelAgreement) -> np.ndarray:
+    """The picture of `draw_agreement` over a legend of its own: its colours mean no classes."""
+    picture = draw_agreement(image, truth, agreement)
+    strip = draw_legend(KINDS, picture.shape[1], font_size(*picture.shape[:2]))
+    return np.concatenate([picture, strip])
+
+
+def _pixel_title(agreement: PixelAgreement) -> str:
+    if agreement.iou is None:
+        return "Pixels: nothing there, nothing found"
+    return f"Pixels: IoU {100 * agreement.iou:.0f} %"
 
 
 def _count(objects: Sequence[DrawnObject]) -> str:
     crowds = sum(o.iscrowd for o in objects)
-    number = len(objects) - crowds
-    text = f"{number} object{'' if number == 1 else 's'}"
-    return text + (f", {crowds} crowd{'' if crowds == 1 else 's'}" if crowds else "")
+    text = count_words(len(objects) - crowds)
+    return text + (f", {count_words(crowds, 'crowd')}" if crowds else "")
 
 
-def _read_rgb(record: Mapping) -> np.ndarray:
-    file = record["file_name"]
-    try:
-        image = np.ascontiguousarray(read_image(file, format="RGB"))
-    except FileNotFoundError as error:
-        raise UserError(f"image {file} does not exist") from error
-    except (OSError, SyntaxError) as error:  # Pillow raises either on broken files
-        raise UserError(f"image {file} can't be read: {' '.join(str(error).split())}") from error
-    expected = int(record["height"]), int(record["width"])
-    if image.shape[:2] != expected:
-        raise UserError(
-            f"image {file} is {image.shape[0]}x{image.shape[1]} (height x width), but its "
-            f"annotation file says {expected[0]}x{expected[1]}; correct the annotation file"
-        )
-    return image
-
-
-def _write_png(file: Path, picture: np.ndarray) -> None:
-    import cv2
-
-    # cv2.imwrite can't take every Unicode path; level 1 is nearly as small on photographs.
-    encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
-    try:
-        file.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise UserError(f"{file} can't be written: {error.strerror}") from error
+def count_words(number: int, thing: str = "object") -> str:
+    """A number of things in words: "1 object", "2 objects"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -58,12 +58,14 @@ def side_by_side(
 ) -> np.ndarray:
     """Titled pictures of one height beside each other, under a heading and over a legend."""
     size = font_size(*panels[0][1].shape[:2])
+    height = max(picture.shape[0] for _, picture in panels)
     row: list[np.ndarray] = []
     for title, picture in panels:
         if row:
             row.append(_paper(row[0].shape[0], GAP))
-        line = _text_line(title, picture.shape[1], size)
-        row.append(np.concatenate([line, picture]))
+        width = picture.shape[1]
+        below = _paper(height - picture.shape[0], width)
+        row.append(np.concatenate([_text_line(title, width, size), picture, below]))
     body = np.concatenate(row, axis=1)
     parts = [body, draw_legend(classes, body.shape[1], size)]
     if heading:

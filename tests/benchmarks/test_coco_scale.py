@@ -7,7 +7,13 @@ import json
 from project.benchmarks import coco_scale
 from project.benchmarks.coco_scale import CLASSES, write_coco_file
 from project.benchmarks.data import measure_data
-from project.benchmarks.data_tasks import choose_with_ours, choose_with_pycocotools, keep_flat
+from project.benchmarks.data_tasks import (
+    build_whole_subset,
+    choose_with_ours,
+    choose_with_pycocotools,
+    explore_labels,
+    keep_flat,
+)
 from project.data.coco_file import read_coco_file
 from project.data.selection import select_labels
 
@@ -55,6 +61,18 @@ def test_flat_records_are_smaller_than_the_file(small):
     assert keep_flat(str(folder), name)["size_mb"] <= file.stat().st_size / 2**20
 
 
+def test_all_of_the_file_is_built_and_explored(small):
+    folder, file, name = small
+    document = json.loads(file.read_text())
+    built = build_whole_subset(str(folder), name)
+    assert built["annotations"] == 600
+    assert built["images"] == len({a["image_id"] for a in document["annotations"]})
+    assert (folder / f"{name}_whole" / "manifest.json").is_file()
+    objects = [a for a in document["annotations"] if not a["iscrowd"]]
+    assert explore_labels(str(folder), name)["objects"] == len(objects)
+    assert json.loads((folder / name / "numbers.json").read_text())["objects"] == len(objects)
+
+
 @pytest.mark.slow
 def test_the_whole_measurement(small):
     folder, _, _ = small
@@ -63,5 +81,6 @@ def test_the_whole_measurement(small):
     for key in ("seconds", "peak_mb"):
         assert ratio[key] == pytest.approx(theirs[key] / ours[key], abs=0.01)
     # 600 objects as Python dicts take more than as flat arrays, and than as pickled bytes.
+    assert [figures["whole"][task]["peak_mb"] > 0 for task in ("build", "explore")] == [True] * 2
     dicts = figures["keep"]["dicts"]
     assert dicts["plain_mb"] >= dicts["pickled_mb"] >= figures["keep"]["flat"]["size_mb"]

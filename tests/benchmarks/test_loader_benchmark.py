@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from project.benchmarks.loader import AUGMENTATIONS, _mapper_row, differences
+from project.benchmarks.loader import AUGMENTATIONS, _loader_row, _mapper_row, differences
 from project.benchmarks.plain_mapper import PlainMapper
 from project.data.catalog import subset_dicts
 from project.data.mapper import InstanceMapper
@@ -44,3 +44,10 @@ def test_a_row_holds_every_way(records):
     assert {"plain", "ours", "ours, cached"} <= set(row["images_per_second"])
     assert row["ratio"]["plain"] == 1
     assert row["grey_levels"] <= 1
+
+
+def test_loaders_are_measured_as_they_are_used(records):
+    row = _loader_row(records, "256x256", "bitmask", num_workers=0, rounds=1)
+    assert {"plain", "ours", "ours, cached"} <= set(row["images_per_second"])
+    assert all(rate > 0 for rate in row["images_per_second"].values())
+    assert (row["workers"], row["ratio"]["plain"]) == (0, 1)

@@ -54,6 +54,8 @@ def change(coco, key, position, **values):
         ("annotations", 1, {"image_id": 99}, "annotation 101 has image_id 99"),
         ("annotations", 1, {"category_id": 1}, "annotation 101 has category_id 1"),
         ("annotations", 1, {"bbox": [1, 2, 3]}, r"annotations\[1\]"),
+        ("annotations", 1, {"id": 2**64}, r"annotations\[1\].id"),
+        ("images", 0, {"id": -(2**63) - 1}, r"images\[0\].id"),
         ("categories", 1, {"id": 9}, "category id 9 stands there twice"),
         ("categories", 1, {"name": "cat"}, "category name 'cat' stands there twice"),
     ],

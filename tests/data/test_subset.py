@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from project.data.documents import write_document
 from project.data.manifest import describe
 from project.data.subset import SplitSource, SubsetPlan, build_subset, rebuild_subset
 from project.errors import UserError
@@ -44,6 +45,13 @@ def test_ids_are_contiguous_in_the_order_asked_for(small_coco, tmp_path):
     ]
     # source annotations: image 10 has 100 ant, 101 bee, 102 cat; image 12 has 104 cat, 105 ant
     assert found == [(1, 1, 2, 100), (2, 1, 1, 102), (3, 2, 1, 104), (4, 2, 2, 105)]
+
+
+def test_documents_are_written_as_they_are(tmp_path):
+    whole = {"info": {}, "images": [{"id": 1}], "annotations": [{"id": 1, "b": [0.25]}, {"id": 2}]}
+    for document in (whole, {**whole, "annotations": []}, {"images": []}):
+        write_document(document, tmp_path / "labels.json")
+        assert json.loads((tmp_path / "labels.json").read_text()) == document
 
 
 def test_images_are_linked_or_copied(small_coco, tmp_path):

@@ -1,11 +1,15 @@
 """Devices, processes on the CPU, and whose message ends a failed run."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
-from project.engine.launch import Processes, choose_device, launch, speaks
+from project.engine.children import describe_exit
+from project.engine.launch import Processes, choose_device, launch, restarted, speaks
 from project.errors import UserError
 
 import pytest
@@ -168,6 +172,195 @@ def test_processes_that_can_not_meet(tmp_path):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "can't meet the others at nonsense://x" in last
+
+
+FAULTS = """
+    import os, signal, sys, time
+    from datetime import timedelta
+    from pathlib import Path
+    from project.engine import interrupt
+    from project.engine.interrupt import Interrupted
+    from project.engine.launch import Processes, launch
+    from project.engine.meeting import meet
+    from project.errors import UserError
+    from detectron2.utils import comm
+    import torch
+    import torch.distributed as dist
+
+    def killed():
+        if comm.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)  # as if in a collective that knows no end
+
+    def faulty():
+        if comm.get_rank() == 0:
+            import ctypes
+            ctypes.string_at(0)
+        comm.synchronize()
+
+    def patient():
+        short = dist.new_group(timeout=timedelta(seconds=1))
+        if comm.is_main_process():
+            time.sleep(1.5)
+        meet("evaluation")
+        dist.all_reduce(torch.ones(1), group=short)
+        meet("evaluation")
+        if comm.is_main_process():
+            print("together")
+
+    def train():
+        with interrupt.listening():
+            Path(f"pid{comm.get_rank()}").write_text(str(os.getpid()))
+            asked = 0
+            while not asked:
+                time.sleep(0.05)
+                asked = sum(comm.all_gather(int(interrupt.requested())))
+            if asked == 2 and sys.argv[2] != "stubborn":
+                os.kill(os.getpid(), signal.SIGTERM)  # one more, from a scheduler
+                time.sleep(0.2)  # saving
+                raise Interrupted(f"{interrupt.signal_name()}: saved at 7; add --resume")
+            time.sleep(60)
+
+    if __name__ == "__main__":
+        try:
+            launch(globals()[sys.argv[1]], Processes(num_gpus=2), "cpu")
+        except UserError as error:
+            sys.exit(f"user error: {error}")
+        except Interrupted as error:
+            print(f"interrupted: {error}", file=sys.stderr)
+            sys.exit(interrupt.EXIT_CODE)
+"""
+
+
+def start(function: str, tmp_path: Path, mood: str = "") -> subprocess.Popen:
+    script = tmp_path / "faults.py"
+    script.write_text(textwrap.dedent(FAULTS))
+    command = [sys.executable, str(script), function, mood]
+    return subprocess.Popen(
+        command, cwd=tmp_path, stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+
+
+def last_line(process: subprocess.Popen) -> str:
+    return process.communicate(timeout=55)[1].strip().splitlines()[-1]
+
+
+def both_run(tmp_path: Path) -> list[int]:
+    """The process ids of the two ranks, once they train."""
+    files = [tmp_path / "pid0", tmp_path / "pid1"]
+    deadline = time.time() + 50
+    while not all(file.is_file() and file.read_text() for file in files):
+        assert time.time() < deadline
+        time.sleep(0.05)
+    return [int(file.read_text()) for file in files]
+
+
+def test_a_killed_process_is_named_and_the_others_do_not_hang(tmp_path):
+    last = last_line(start("killed", tmp_path))
+    assert last.startswith("user error: process 1 was ended by SIGKILL (often out of memory")
+    assert last.endswith("go on from the newest checkpoint with --resume")
+
+
+@pytest.mark.slow
+def test_a_fault_in_compiled_code(tmp_path):
+    assert "process 0 was ended by SIGSEGV" in last_line(start("faulty", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [(-9, "SIGKILL"), (-7, "/dev/shm"), (-40, "signal 40"), (3, "exit code 3 and no message")],
+)
+def test_how_a_process_ended(code, words):
+    assert words in describe_exit(code)
+
+
+@pytest.mark.slow
+def test_nobody_times_out_while_one_process_works_alone(tmp_path):
+    process = start("patient", tmp_path)
+    out, error = process.communicate(timeout=55)
+    assert out.strip() == "together", error
+
+
+@pytest.mark.parametrize(
+    "to_the_group", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["kill", "ctrl-c"]
+)
+def test_a_signal_is_handed_on_once_and_the_run_saves(tmp_path, to_the_group):
+    process = start("train", tmp_path)
+    both_run(tmp_path)
+    if to_the_group:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    name = "SIGINT" if to_the_group else "SIGTERM"
+    assert last_line(process) == f"interrupted: {name}: saved at 7; add --resume"
+    assert process.returncode == 75
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_the_run_at_once(tmp_path):
+    process = start("train", tmp_path, "stubborn")
+    ranks = both_run(tmp_path)
+    process.terminate()
+    time.sleep(1.2)
+    process.terminate()
+    assert "SIGTERM came twice and the run was ended at once" in last_line(process)
+    assert process.returncode == 75
+    for rank in ranks:
+        with pytest.raises(ProcessLookupError):
+            os.kill(rank, 0)
+
+
+@pytest.mark.slow
+def test_the_ranks_end_with_their_parent(tmp_path):
+    process = start("train", tmp_path)
+    ranks = both_run(tmp_path)
+    process.kill()
+    process.communicate(timeout=55)  # the pipes close when the last of them is gone
+    for rank in ranks:
+        assert not Path(f"/proc/{rank}").exists() or "Z" in Path(f"/proc/{rank}/stat").read_text()
+
+
+def test_a_worker_that_torchrun_started_again_resumes(monkeypatch):
+    assert not restarted()
+    for name, value in {"LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert not restarted()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert restarted()
+
+
+ELASTIC = """
+    import os, signal
+    from project.engine.launch import Processes, launch, restarted
+    from project.engine.meeting import meet
+    from project.engine.watchdog import Watchdog
+    from detectron2.utils import comm
+
+    def main():
+        with Watchdog("run", comm.get_rank(), comm.get_world_size()) as watchdog:
+            watchdog.beat("step", 0)
+            if not restarted() and comm.get_rank() == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            meet("end")
+        if comm.is_main_process():
+            print("resumed" if restarted() else "not resumed")
+
+    if __name__ == "__main__":
+        launch(main, Processes(), "cpu")
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_dead_process_again(tmp_path):
+    script = tmp_path / "elastic.py"
+    script.write_text(textwrap.dedent(ELASTIC))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    done = subprocess.run(
+        [*command, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "resumed"
 
 
 GRADIENTS = """

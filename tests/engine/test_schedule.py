@@ -3,7 +3,14 @@
 import json
 import math
 
-from project.engine.schedule import iterations, part, warmup_cosine, warmup_multistep
+from project.engine.schedule import (
+    iterations,
+    part,
+    scaled_lr,
+    warmup_cosine,
+    warmup_multistep,
+    warmup_polynomial,
+)
 from project.errors import UserError
 
 import pytest
@@ -28,6 +35,34 @@ def test_multistep_falls_at_its_milestones():
 
 def test_multistep_of_one_iteration():
     assert warmup_multistep(1, 1)(0.0) == pytest.approx(0.001)
+
+
+def test_polynomial_after_a_linear_warm_up():
+    schedule = warmup_polynomial(100, 10, power=2.0, warmup_factor=0.1)
+    # The warm-up ends on the curve, at 0.9 squared.
+    assert [schedule(x) for x in (0.0, 0.1, 0.5)] == pytest.approx([0.1, 0.81, 0.25])
+    assert schedule(0.05) == pytest.approx((0.1 + 0.81) / 2)
+    assert schedule(1.0) == 0.0
+    assert warmup_polynomial(100, 0, power=1.0)(0.3) == pytest.approx(0.7)
+    with pytest.raises(UserError, match="power must be above 0, got 0"):
+        warmup_polynomial(100, 0, power=0)
+
+
+def test_the_learning_rate_follows_the_batch():
+    cfg = OmegaConf.create({"batch": 4, "lr": "${scaled_lr:0.02,16,${batch},linear}"})
+    assert cfg.lr == pytest.approx(0.005)
+    cfg.batch = 32
+    assert cfg.lr == pytest.approx(0.04)
+    assert scaled_lr(1e-3, 16, 64, "sqrt") == pytest.approx(2e-3)
+    assert scaled_lr(1e-3, 16, 64, "none") == 1e-3
+    assert scaled_lr(0.02, 16, 16) == 0.02
+
+
+def test_a_learning_rate_that_can_not_follow():
+    with pytest.raises(UserError, match="unknown rule 'liner'; did you mean 'linear'"):
+        scaled_lr(0.02, 16, 4, "liner")
+    with pytest.raises(UserError, match="at least 1, got 0"):
+        scaled_lr(0.02, 16, 0)
 
 
 def test_a_warm_up_longer_than_the_run():

@@ -62,8 +62,16 @@ def test_warnings_have_their_own_code(tool, splits, tmp_path):
         (["--split", "a", "-", "-"], "a: give an annotation file"),
         (["--split", "a", "x.json", "-", "--split", "a", "y.json", "-"], "'a' is given twice"),
         (["--dataset", "nowhere"], "subset 'nowhere': no annotations in"),
+        (["--split", "a", "x.json", "-", "--examples", "-1"], "--examples is -1; expected 0"),
     ],
 )
 def test_mistakes_end_with_two(tool, argv, message, capsys):
     assert tool.main(argv) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_told_in_one_line(tool, splits, tmp_path, capsys):
+    assert tool.main([*splits[1], "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: can't write {tmp_path}: Is a directory"
+    )

@@ -241,6 +241,20 @@ def test_the_page_in_a_browser(browser, explored, width, scheme):
 
 
 @pytest.mark.slow
+def test_the_page_on_paper(browser, explored):
+    view = browser.new_page(viewport={"width": 703, "height": 900})  # A4 less its margins
+    view.emulate_media(media="print")
+    view.goto((explored / "index.html").as_uri())
+    assert view.evaluate("document.documentElement.scrollWidth") == 703
+    assert view.evaluate(OVERFLOWING) == []
+    # Nothing that could only be pressed, no patch of a colour that printers leave out.
+    pressed = "[...document.querySelectorAll('nav, summary, .patch')].filter(e => e.offsetHeight)"
+    assert view.evaluate(f"{pressed}.length") == 0
+    assert view.evaluate("document.querySelectorAll('figure').length") > 20
+    view.close()
+
+
+@pytest.mark.slow
 def test_the_browser_finds_faults(browser, tmp_path):
     """What the test above looks for, planted: it can fail."""
     file = tmp_path / "bad.html"

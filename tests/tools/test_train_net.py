@@ -77,7 +77,7 @@ def test_the_results_hold_metrics_and_samples(trained):
 
 def test_the_log_tells_eta_tables_and_the_sampling(trained):
     log = (trained / "log.txt").read_text()
-    for text in ("eta:", "segm", "AP-cake", "Sampling plan", "person"):
+    for text in ("eta:", "segm", "AP50", "| cake ", "Sampling plan", "person"):
         assert text in log, text
 
 
@@ -203,9 +203,8 @@ def test_a_pointer_to_a_lost_checkpoint(main, trained, datasets_root, tmp_path, 
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     (run / "last_checkpoint").write_text("lost.pth")
-    for flag in ("--resume", "--eval-only"):
-        assert main([flag, *TINY, f"train.output_dir={run}", "train.max_iter=6"]) == 2
-        assert "lost.pth can't be loaded" in capsys.readouterr().err
+    assert main(["--eval-only", *TINY, f"train.output_dir={run}", "train.max_iter=6"]) == 2
+    assert "lost.pth can't be loaded" in capsys.readouterr().err
     (run / "last_checkpoint").write_text("")
     assert main(["--eval-only", *TINY, f"train.output_dir={run}"]) == 2
     assert "holds no checkpoint to evaluate" in capsys.readouterr().err

@@ -7,12 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from project.errors import UserError
+from project.visualization.palette import class_color
 
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
 
 REPO = Path(__file__).resolve().parents[2]
 TOOL = "tools/visualize.py"
@@ -132,12 +135,20 @@ def test_labels_of_a_run_need_no_prediction(load_tool, run, tmp_path, monkeypatc
     "arguments, message",
     [
         ([], "give --dataset NAME or --run FOLDER"),
-        (["--dataset", "tiny_val", "--show", "predictions"], "give --run FOLDER"),
+        (["--dataset", "tiny_val", "--show", "predictions"], "give --run FOLDER or --results FILE"),
         (["--dataset", "tiny"], "should read <subset>_<split>"),
         (["--dataset", "tiny_vall"], "did you mean 'val'"),
         (["--dataset", "tiny_test"], "no labels to draw"),
         (["--dataset", "tiny_val", "--images", "004"], "unknown image '004'"),
+        (["--dataset", "tiny_val", "--show", "pixels"], "give --run FOLDER or --results FILE"),
+        (["--inputs", "a.jpg"], "--inputs needs --run FOLDER"),
+        (["--inputs", "a.jpg", "--run", "r", "--show", "labels"], "--inputs have none"),
+        (["--inputs", "a.jpg", "--run", "r"], "a.jpg does not exist"),
+        (["--labels", "a.json"], "--labels FILE needs --image-dir FOLDER"),
         (["--run", "nowhere"], "nowhere is no run folder"),
+        (["--augmented"], "--augmented needs --config-file FILE or --run FOLDER"),
+        (["--augmented", "--config-file", "gone.py"], "config file gone.py does not exist"),
+        (["--dataset", "tiny_val", "seed=1"], "key=value arguments go with --augmented"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(main, root, tmp_path, capsys, arguments, message):
@@ -147,6 +158,75 @@ def test_mistakes_are_one_line_and_exit_2(main, root, tmp_path, capsys, argument
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_results_files_of_anybody(main, root, tmp_path):
+    results = write_results(tmp_path / "elsewhere", "tiny_val")
+    out = tmp_path / "out"
+    options = ["--results", str(results), "--images", "002", "--output", str(out)]
+    assert main(["--dataset", "tiny_val", *options, "--show", "all", "--pdf"]) == 0
+    assert width(out / "002.png") == 3 * 640 + 16
+    assert (out / "pictures.pdf").is_file()
+    files = [str(root / "tiny" / name) for name in ("annotations/val.json", "images/val")]
+    assert main(["--labels", files[0], "--image-dir", files[1], *options]) == 0
+    assert width(out / "002.png") == 2 * 640 + 8
+
+
+def test_unlabelled_images_are_drawn_by_the_model_of_a_run(load_tool, root, tmp_path, monkeypatch):
+    tool, calls = load_tool(TOOL), []
+
+    class Model:
+        class_names, thresholds = ["cake"], np.array([0.3])
+
+        def __init__(self, run_dir, **options):
+            calls.append((run_dir, options))
+
+        def __call__(self, image, channels):
+            found = {"scores": torch.tensor([0.9]), "pred_classes": torch.tensor([0])}
+            boxes = Boxes(torch.tensor([[10.0, 10.0, 40.0, 30.0]]))
+            return Instances(image.shape[:2], pred_boxes=boxes, **found)
+
+    monkeypatch.setattr(tool, "Predictor", Model)
+    out, folder = tmp_path / "out", str(root / "tiny/images/test")
+    arguments = ["--run", "r", "--inputs", folder, "--threshold", "0.3", "--output", str(out)]
+    assert tool.main([*arguments, "--limit", "2"]) == 0
+    assert calls == [(Path("r"), {"thresholds": 0.3, "trust": False})]
+    assert len(list(out.glob("0*.png"))) == 2
+    picture = cv2.imread(str(next(out.glob("0*.png"))))[..., ::-1]
+    assert (picture == np.array(class_color(0))).all(-1).any()
+
+
+TRAINING = {
+    "dataset": {
+        "_target_": "project.data.catalog.subset_dicts",
+        "subset": "tiny",
+        "split": "${dataset.train}",
+        "root": "${dataset.root}",
+    },
+    "mapper": {
+        "_target_": "project.data.mapper.InstanceMapper",
+        "is_train": True,
+        "augmentations": [{"_target_": "detectron2.data.transforms.RandomFlip", "prob": 1.0}],
+    },
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize("option", ["--run", "--config-file"])
+def test_what_training_sees(main, run, tmp_path, capsys, option):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["dataloader"] = {"train": dict(TRAINING)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    source = run if option == "--run" else run / "config.yaml"
+    out = tmp_path / "out"
+    arguments = ["--augmented", option, str(source), "--output", str(out), "--draws", "2"]
+    assert main([*arguments, "--images", "2", "--start=4", "dataloader.train.seed=1"]) == 0
+    assert capsys.readouterr().out == f"Wrote 1 images to {out}\n"
+    assert width(out / "002.png") > 1280
+    del config["dataloader"]["train"]["mapper"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(arguments) == 2
+    assert "the config has no 'dataloader.train.mapper'" in capsys.readouterr().err
 
 
 def test_other_peoples_runs_are_read_as_data(main, run, tmp_path, capsys):

@@ -40,6 +40,15 @@ CHARTS = {
 }  # fmt: skip
 
 
+def test_marks_beyond_the_edges_are_left_out():
+    chart = histogram(
+        WORDS, [0, 1, 2], {"a": [3, 4]}, [MAIN], xlabel="x", ylabel="y",
+        marks={"inside": 1, "beyond": 3},
+    )  # fmt: skip
+    assert "inside" in texts(chart.svg)
+    assert "beyond" not in texts(chart.svg)
+
+
 def texts(svg: str) -> list[str]:
     return [element.text for element in ElementTree.fromstring(svg).iter() if element.text]
 

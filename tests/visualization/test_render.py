@@ -5,8 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from project.errors import UserError
+from project.visualization.files import choose_images, picture_name
 from project.visualization.palette import class_color
-from project.visualization.render import SHEET_NAME, choose_images, picture_name, render_results
+from project.visualization.render import SHEET_NAME, render_results
 
 import cv2
 import numpy as np
@@ -98,7 +99,7 @@ def test_predictions_only_where_there_are_no_labels(tmp_path, dataset, results_f
 
 def test_labels_can_be_left_out(tmp_path, dataset, results_file):
     name = dataset(make_records(tmp_path))
-    written = render_results(name, results_file, tmp_path / "out", labels=False)
+    written = render_results(name, results_file, tmp_path / "out", panels=["predictions"])
     assert not shows(read(written[1]), 0)
 
 

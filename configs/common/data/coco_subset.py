@@ -7,17 +7,18 @@ too. Import both names: ``from .common.data.coco_subset import dataloader, datas
 from project.data.catalog import register_subset, subset_dicts
 from project.data.loader import build_train_loader
 from project.data.mapper import InstanceMapper
+from project.evaluation.coco import InstanceEvaluator
 
 from detectron2.config import LazyCall as L
 from detectron2.data import build_detection_test_loader
 from detectron2.data import transforms as T
-from detectron2.evaluation import COCOEvaluator
 
 dataset = dict(
     name="cake_car_dog_person",  # the folder below the root
     root=None,  # None: the environment's DETECTRON2_DATASETS, or datasets/
     train="train",  # the splits to train and to evaluate on
     test="val",
+    num_images=None,  # of the training split, drawn by train.seed; smaller draws lie in larger ones
 )
 
 dataloader = dict(
@@ -27,6 +28,8 @@ dataloader = dict(
             split="${dataset.train}",
             root="${dataset.root}",
             filter_empty=True,
+            num_images="${dataset.num_images}",
+            seed="${train.seed}",
         ),
         mapper=L(InstanceMapper)(
             is_train=True,
@@ -58,7 +61,7 @@ dataloader = dict(
         ),
         num_workers=4,
     ),
-    evaluator=L(COCOEvaluator)(
+    evaluator=L(InstanceEvaluator)(
         dataset_name=L(register_subset)(
             subset="${dataset.name}", split="${dataset.test}", root="${dataset.root}"
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -51,21 +51,27 @@ def find_copies(pictures: Sequence[Picture]) -> list[Copy]:
         for picture in group:
             members[id(picture.split)].append(picture)
         for same in members.values():
-            found += [
-                _copy(picture, same[:n], DUPLICATES) for n, picture in enumerate(same) if n > 0
-            ]
+            found += _copies(same[1:], same, DUPLICATES)
         for one, other in combinations(members, 2):
             # The larger split can spare the image; evaluation keeps its own.
             small, large = sorted((other, one), key=sizes.__getitem__)
-            found += [_copy(picture, members[small], LEAKS) for picture in members[large]]
+            found += _copies(members[large], members[small], LEAKS)
     return found
 
 
-def _copy(picture: Picture, others: Sequence[Picture], kinds: tuple[str, str]) -> Copy:
-    """``picture`` against the byte-equal one of ``others`` if there is one, else their first."""
-    digest = picture.facts.digest
-    other = next((other for other in others if other.facts.digest == digest), others[0])
-    return Copy(kinds[other.facts.digest != digest], picture, other)
+def _copies(
+    pictures: Sequence[Picture], others: Sequence[Picture], kinds: tuple[str, str]
+) -> Iterator[Copy]:
+    """Each picture against the first byte-equal one of ``others``, else the first of all."""
+    first: dict[bytes, Picture] = {}
+    for other in others:
+        first.setdefault(other.facts.digest, other)
+    for picture in pictures:
+        equal = first.get(picture.facts.digest, picture)
+        if equal is picture:  # none but itself
+            yield Copy(kinds[1], picture, others[0])
+        else:
+            yield Copy(kinds[0], picture, equal)
 
 
 def copy_groups(pictures: Sequence[Picture]) -> list[list[Picture]]:
@@ -86,16 +92,18 @@ def copy_groups(pictures: Sequence[Picture]) -> list[list[Picture]]:
         return number
 
     thumbnails: dict[Path, np.ndarray] = {}
-    for first, second in close_pairs(hashes, MAX_DISTANCE):
-        a, b = root(told[first]), root(told[second])
-        if a == b:
-            continue
-        paths = [pictures[groups[told[n]][0]].facts.path for n in (first, second)]
-        for path in paths:
-            if path not in thumbnails:
-                thumbnails[path] = _thumbnail(path)
-        if float((thumbnails[paths[0]] * thumbnails[paths[1]]).mean()) >= _SAME_PIXELS:
-            joined[max(a, b)] = min(a, b)
+    for pairs in close_pairs(hashes, MAX_DISTANCE):
+        roots = np.array([root(number) for number in told])[pairs]
+        for first, second in pairs[roots[:, 0] != roots[:, 1]].tolist():
+            a, b = root(told[first]), root(told[second])
+            if a == b:
+                continue
+            paths = [pictures[groups[told[n]][0]].facts.path for n in (first, second)]
+            for path in paths:
+                if path not in thumbnails:
+                    thumbnails[path] = _thumbnail(path)
+            if float((thumbnails[paths[0]] * thumbnails[paths[1]]).mean()) >= _SAME_PIXELS:
+                joined[max(a, b)] = min(a, b)
     merged: dict[int, list[int]] = defaultdict(list)
     for number, group in enumerate(groups):
         merged[root(number)] += group

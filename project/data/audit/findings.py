@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from project.data.audit.kinds import KINDS, Severity
+from project.errors import UserError
 
 import msgspec
 
@@ -93,10 +94,17 @@ class AuditReport:
         return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
     def write(self, path: str | Path) -> Path:
-        """Write `to_json` to ``path``; its folder is made if need be."""
+        """Write `to_json` to ``path``; its folder is made if need be.
+
+        Raises:
+            UserError: if it can't be written.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.to_json())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.to_json())
+        except OSError as error:
+            raise UserError(f"can't write {path}: {error.strerror}") from None
         return path
 
     def table(self, examples: int = 3) -> str:

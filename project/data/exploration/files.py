@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from project.data.exploration.explore import Exploration
 from project.data.exploration.measure import OBJECT_COLUMNS
-from project.data.exploration.numbers import class_rows, numbers, plain
+from project.data.exploration.numbers import numbers
 from project.data.exploration.objects import SIZE_NAMES
+
+import numpy as np
+
+_AT_ONCE = 1 << 16  # rows of a table
 
 
 def write_numbers(found: Exploration, folder: Path) -> list[Path]:
@@ -20,17 +24,20 @@ def write_numbers(found: Exploration, folder: Path) -> list[Path]:
     content = numbers(found)
     files = [folder / "numbers.json"]
     files[0].write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    names = found.table.class_names
-    rows = ({"class": n, **plain(row)} for n, row in zip(names, class_rows(found), strict=True))
+    classes = content["classes"]
+    images, objects = image_columns(found), object_columns(found)
     tables = {
-        "numbers": ({"name": name, "value": value} for name, value in flat(content)),
-        "classes": rows,
-        "images": image_rows(found),
-        "objects": object_rows(found),
+        "numbers": (("name", "value"), flat(content)),
+        "classes": (
+            ("class", *next(iter(classes.values()), ())),
+            ((name, *row.values()) for name, row in classes.items()),
+        ),
+        "images": (images, _rows(images)),
+        "objects": (objects, _rows(objects)),
     }
     for name, table in tables.items():
         files.append(folder / f"{name}.csv")
-        _write_csv(files[-1], table)
+        _write_csv(files[-1], *table)
     return files
 
 
@@ -44,60 +51,68 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def image_rows(found: Exploration) -> Iterator[dict]:
-    """One row for each image: what it holds and what its pixels are like."""
+def image_columns(found: Exploration) -> dict[str, np.ndarray]:
+    """Name → one value for each image: what it holds and what its pixels are like."""
     table, measures = found.table, found.measures
-    objects = found.objects_per_image
-    for i, name in enumerate(table.file_names):
-        seen = bool(measures.looked_at[i])
-        yield plain(
-            {
-                "image_id": table.image_ids[i],
-                "file_name": name,
-                "height": table.image_sizes[i, 0],
-                "width": table.image_sizes[i, 1],
-                "objects": objects[i],
-                "brightness": measures.brightness[i],
-                "sharpness": measures.sharpness[i],
-                "brightness_outlier": found.dark[i],
-                "sharpness_outlier": found.sharp[i],
-                "unreadable": int(measures.unreadable[i]),
-                "background_pixels": measures.background[i] if seen else None,
-                "crowd_pixels": measures.crowd_pixels[i] if seen else None,
-                "shared_pixels": measures.shared[i] if seen else None,
-            }
-        )
+
+    def seen(pixels: np.ndarray) -> np.ndarray:
+        return np.where(measures.looked_at, pixels.astype(object), None)
+
+    return {
+        "image_id": table.image_ids,
+        "file_name": np.array(table.file_names, object),
+        "height": table.image_sizes[:, 0],
+        "width": table.image_sizes[:, 1],
+        "objects": found.objects_per_image,
+        "brightness": measures.brightness,
+        "sharpness": measures.sharpness,
+        "brightness_outlier": found.dark,
+        "sharpness_outlier": found.sharp,
+        "unreadable": measures.unreadable.astype(int),
+        "background_pixels": seen(measures.background),
+        "crowd_pixels": seen(measures.crowd_pixels),
+        "shared_pixels": seen(measures.shared),
+    }
 
 
-def object_rows(found: Exploration) -> Iterator[dict]:
-    """One row for each object: box, size, mask structure, occlusion, fit."""
+def object_columns(found: Exploration) -> dict[str, np.ndarray]:
+    """Name → one value for each object: box, size, mask structure, occlusion, fit."""
     table, objects, fit = found.table, found.objects, found.fit
-    for i, m in enumerate(objects.rows.tolist()):
-        x0, y0, x1, y1 = table.boxes_xyxy[m]
-        yield plain(
-            {
-                "annotation_id": table.annotation_ids[m],
-                "image_id": table.image_ids[objects.image_index[i]],
-                "class": table.class_names[objects.class_index[i]],
-                **{"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},
-                "area": objects.areas[i],
-                "size": SIZE_NAMES[objects.size[i]],
-                "percent_of_image": objects.share[i],
-                "at_the_frame": int(objects.frame[i].any()),
-                **dict(zip(OBJECT_COLUMNS, found.measures.objects[m], strict=True)),
-                "best_anchor_iou": fit.iou[i],
-                "pyramid_level": fit.roi_level[i],
-                "vanishes": int(fit.vanishes[i]),
-            }
+    x0, y0, x1, y1 = table.boxes_xyxy[objects.rows].T
+    return {
+        "annotation_id": table.annotation_ids[objects.rows],
+        "image_id": table.image_ids[objects.image_index],
+        "class": np.array(table.class_names, object)[objects.class_index],
+        **{"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},
+        "area": objects.areas,
+        "size": np.array(SIZE_NAMES, object)[objects.size],
+        "percent_of_image": objects.share,
+        "at_the_frame": objects.frame.any(1).astype(int),
+        **{name: found.measures.column(name)[objects.rows] for name in OBJECT_COLUMNS},
+        "best_anchor_iou": fit.iou,
+        "pyramid_level": fit.roi_level,
+        "vanishes": fit.vanishes.astype(int),
+    }
+
+
+def _rows(columns: dict[str, np.ndarray]) -> Iterator[tuple]:
+    """The rows of a table of columns, as plain values."""
+    length = len(next(iter(columns.values())))
+    for start in range(0, length, _AT_ONCE):  # a million objects at once would take gigabytes
+        yield from zip(
+            *(_cells(c[start : start + _AT_ONCE]) for c in columns.values()), strict=True
         )
 
 
-def _write_csv(file: Path, rows: Iterable[dict]) -> None:
-    """Rows with the same keys as a CSV file; no rows give an empty file."""
+def _cells(values: np.ndarray) -> list:
+    """Plain values; None, an empty cell, for what isn't a number."""
+    if values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), values.astype(object), None)
+    return values.tolist()
+
+
+def _write_csv(file: Path, head: Iterable[str], rows: Iterable[Sequence]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = None
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(stream, list(row))
-                writer.writeheader()
-            writer.writerow(row)
+        writer = csv.writer(stream)
+        writer.writerow(head)
+        writer.writerows(rows)

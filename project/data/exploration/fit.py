@@ -65,6 +65,8 @@ def best_anchors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The IoU (0-1) float64 [M] and the level int64 [M] of the anchor that fits each box best.
 
+    A box that no anchor overlaps, as one without extent, has an IoU of 0 and the level -1.
+
     Exact without looking at all anchors: for one shape, the overlap is a product of one in x and
     one in y, both of which only fall with the distance of the centres; so the best anchor of each
     shape is the one on the nearest cell of the grid.
@@ -75,7 +77,7 @@ def best_anchors(
     """
     boxes = np.asarray(boxes_xyxy, float).reshape(-1, 4)
     sizes = np.asarray(sizes_at_input, float).reshape(-1, 2)
-    best, level = np.zeros(len(boxes)), np.zeros(len(boxes), np.int64)
+    best, level = np.zeros(len(boxes)), np.full(len(boxes), -1)
     for number, (cell, stride) in enumerate(zip(grid.cells, grid.strides, strict=True)):
         padded = np.ceil(sizes / SIZE_DIVISOR) * SIZE_DIVISOR
         last = np.ceil(padded / stride)[:, ::-1] - 1  # index of the last column and row
@@ -137,7 +139,7 @@ class ModelFit:
 
     Attributes:
         iou: float64 [M], 0-1, of the best anchor of all.
-        anchor_level: int64 [M], 0 for the finest, of that anchor.
+        anchor_level: int64 [M], 0 for the finest, of that anchor; -1 where none overlaps.
         roi_level: int64 [M], the level whose features describe the box.
         vanishes: bool [M], smaller than a cell of the finest level.
         median_scale: of the images at the model's input; NaN without images.

@@ -216,9 +216,13 @@ def _masks(found: Exploration) -> dict:
         "vertices": quantiles(_without_rle(found.measures.column("vertices")[rows])),
         "pixels_per_vertex": quantiles(coarseness(found)),
         "percent_of_pixels": percent_of_pixels(found)[1],
-        "crowd_share_of_annotations": 100 * found.table.crowd.mean() if len(rows) else math.nan,
+        "crowd_share_of_annotations": _mean_percent(found.table.crowd),
         "mean_masks": dict(zip(found.table.class_names, found.measures.mean_masks, strict=True)),
     }
+
+
+def _mean_percent(flags: np.ndarray) -> float:
+    return 100 * float(flags.mean()) if len(flags) else math.nan
 
 
 def _occlusion(found: Exploration) -> dict:

@@ -7,6 +7,7 @@ import numpy as np
 # COCO's limits in square pixels: small is below the first, large is from the second on.
 SIZE_LIMITS = (32**2, 96**2)
 SIZE_NAMES = ("small", "medium", "large")
+_AT_ONCE = 1 << 16  # boxes of a position map: 50 MB
 FRAME_MARGIN = 1.0  # pixels: a box that ends nearer to the frame is taken as cut by it
 
 
@@ -51,10 +52,14 @@ def position_map(boxes_xyxy: np.ndarray, image_sizes: np.ndarray, grid: int = 32
     """
     if not len(boxes_xyxy):
         return np.zeros((grid, grid))
-    sizes = np.asarray(image_sizes, float)
-    x = _cell_cover(boxes_xyxy[:, [0, 2]] / sizes[:, 1:], grid)
-    y = _cell_cover(boxes_xyxy[:, [1, 3]] / sizes[:, :1], grid)
-    return y.T @ x / len(boxes_xyxy)
+    total = np.zeros((grid, grid))
+    for start in range(0, len(boxes_xyxy), _AT_ONCE):
+        boxes = boxes_xyxy[start : start + _AT_ONCE]
+        sizes = np.asarray(image_sizes[start : start + _AT_ONCE], float)
+        x = _cell_cover(boxes[:, [0, 2]] / sizes[:, 1:], grid)
+        y = _cell_cover(boxes[:, [1, 3]] / sizes[:, :1], grid)
+        total += y.T @ x
+    return total / len(boxes_xyxy)
 
 
 def _cell_cover(spans: np.ndarray, grid: int) -> np.ndarray:

@@ -70,6 +70,11 @@ def percent(share: float) -> str:
     return text.replace(" %", "\u00a0%")
 
 
+def ratio(number: float) -> str:
+    """A ratio as text: "1.5" and "3" below ten, "1,250" beyond."""
+    return f"{number:,.0f}" if number >= 9.95 else f"{number:.2g}"
+
+
 def listing(names: Sequence[str]) -> str:
     """Names as text: "a", "a and b", "a, b and c"; from six on "a, b, c, d and 2 more"."""
     names = list(names)
@@ -185,7 +190,7 @@ def _balance(found: Exploration) -> Iterator[Sentence]:
         yield Sentence(
             "note",
             f"{percent(counts.share[most])} of all objects are {names[most]}: "
-            f"{counts.imbalance:,.0f} for each {names[least]}.",
+            f"{ratio(counts.imbalance)} for each {names[least]}.",
         )
 
 

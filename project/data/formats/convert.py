@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from project.data.formats.document import CocoDocument
-from project.data.manifest import Manifest, describe
+from project.data.manifest import MANIFEST, Manifest, describe
 from project.data.plan import SPLITS, SplitSource, SubsetPlan, check_plan
 from project.data.publish import new_folder
 from project.data.root import datasets_root
@@ -70,6 +70,8 @@ def publish(documents: Mapping[str, CocoDocument], args: argparse.Namespace) -> 
     check_plan(plan)
     if not args.coco_only and target.exists() and not args.overwrite:
         raise UserError(f"{target} already exists; choose another name or pass --overwrite")
+    if (files / MANIFEST).exists():
+        raise UserError(f"{files}, where the COCO files would go, is a subset; choose another name")
     write_documents(documents, files, overwrite=args.overwrite)
     for split, found in documents.items():
         print(report(split, found))

@@ -86,6 +86,10 @@ def _masks_of(images: list[Path], folder: Path, suffix: str) -> dict[Path, list[
 def _checked_map(
     file: Path, size: tuple[int, int], values: str, classes: Mapping[int, str], void: int | None
 ) -> np.ndarray:
+    if values != "binary" and file.suffix.lower() in (".jpg", ".jpeg"):
+        raise UserError(
+            f"mask {file} is a JPEG, whose losses make up {values} that aren't there; expected PNG"
+        )
     label_map = read_label_map(file)
     if label_map.shape != size:
         raise UserError(

@@ -13,6 +13,7 @@ from project.visualization.exploration.shown import (
     SIZE_COLORS,
     TABLE_CLASSES,
     class_labels,
+    counted_labels,
     shown_classes,
     which_classes,
 )
@@ -92,9 +93,13 @@ def image_sizes(found: Exploration) -> Chart:
     most = times.argmax()
     height, width = sizes[most]
     share = percent(100 * times[most] / times.sum())
+    (low, narrow), (high, wide) = sizes.min(0), sizes.max(0)
     alt = f"Widths and heights of the images; {share} are {width} wide and {height} high."
-    caption = f"{len(sizes):,} different sizes; a larger dot stands for more images. {share} are "
-    words = Words("image-sizes", "Image sizes", alt, f"{caption}{width} × {height}.")
+    caption = (
+        f"{count(len(sizes), 'size')}, {narrow:,} to {wide:,} wide and {low:,} to {high:,} high; "
+        f"a larger dot stands for more images. {share} are {width:,} × {height:,}."
+    )
+    words = Words("image-sizes", "Image sizes", alt, caption)
     return scatter(
         words,
         {"images": (sizes[:, 1], sizes[:, 0])},
@@ -194,13 +199,13 @@ def sizes_by_class(found: Exploration) -> Chart:
         "Sizes by class",
         f"Small, medium and large objects of each class; {name} has the most small ones, "
         f"{percent(values[worst, 0])}.",
-        f"Percent of each class's objects, and the median share of the image. "
+        f"Percent of each class's objects (their number), and the median share of the image. "
         f"{which_classes(found, shown)}".strip(),
     )
     shades = np.concatenate([values[:, :3] / 100, np.zeros((len(shown), 1))], axis=1)
     return heat_table(
         words,
-        class_labels(found, shown),
+        counted_labels(found, shown),
         [*SIZE_NAMES, "% of image"],
         values,
         form=["{:.0f}"] * 3 + ["{:.2g}"],

@@ -6,15 +6,15 @@ from project.data.exploration.explore import Exploration
 from project.data.exploration.fit import recall
 from project.data.exploration.objects import SIZE_NAMES
 from project.data.exploration.summary import percent
-from project.visualization.charts import MAIN, Chart, Words, css_color
+from project.visualization.charts import MAIN, Chart, Words
 from project.visualization.exploration.shown import (
     SIZE_COLORS,
     TABLE_CLASSES,
     class_labels,
+    counted_labels,
     shown_classes,
     which_classes,
 )
-from project.visualization.palette import class_color
 from project.visualization.plots import bars, heat_table, histogram
 
 import numpy as np
@@ -44,18 +44,18 @@ def anchor_iou(found: Exploration) -> Chart:
 def recall_by_class(found: Exploration) -> Chart:
     shown = shown_classes(found.counts.instances, TABLE_CLASSES)
     values = [recall(found.fit.iou[found.objects.of_class(k)]) for k in shown]
-    names = class_labels(found, shown)
+    names = counted_labels(found, shown)
     worst = int(np.nanargmin(values))
     words = Words(
         "recall-by-class",
         "Objects that an anchor fits",
         f"Percent of each class's objects with an anchor of IoU 0.5 or more; least for "
-        f"{names[worst]}, {percent(values[worst])}.",
-        f"Percent of each class's objects for which an anchor reaches an IoU of 0.5. "
+        f"{found.table.class_names[shown[worst]]}, {percent(values[worst])}.",
+        f"Percent of each class's objects (their number) for which an anchor reaches an IoU of "
+        f"0.5. "
         f"{which_classes(found, shown)}".strip(),
     )
-    colors = [css_color(class_color(k)) for k in shown]
-    return bars(words, names, {"recall": values}, [colors], unit="% of the objects")
+    return bars(words, names, {"recall": values}, [MAIN], unit="% of the objects")
 
 
 def levels(found: Exploration) -> Chart:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from project.data.audit import AuditReport
 from project.data.exploration.explore import Exploration
-from project.data.exploration.summary import Sentence, headline, summary
+from project.data.exploration.summary import Sentence, headline, ratio, summary
 from project.visualization.charts import Chart
 from project.visualization.exploration.audit import audit_sentences, finding_groups
 from project.visualization.exploration.charts import exploration_charts
@@ -86,7 +86,7 @@ def _tiles(found: Exploration) -> list[Tile]:
         Tile(f"{np.median(found.objects_per_image):g}", "objects in an image, median"),
         Tile(f"{int(found.table.crowd.sum()):,}", "crowd regions"),
         Tile(f"{found.counts.negatives:,}", "images without objects"),
-        Tile(f"{found.counts.imbalance:,.0f} : 1", "commonest to rarest class"),
+        Tile(f"{ratio(found.counts.imbalance)} : 1", "commonest to rarest class"),
     ]
 
 

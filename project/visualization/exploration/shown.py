@@ -29,6 +29,11 @@ def class_labels(found: Exploration, classes: Sequence[int]) -> list[str]:
     return [found.table.class_names[k] for k in classes]
 
 
+def counted_labels(found: Exploration, classes: Sequence[int]) -> list[str]:
+    """Names with the objects of each: percentages of one object say little."""
+    return [f"{found.table.class_names[k]} ({found.counts.instances[k]:,})" for k in classes]
+
+
 def which_classes(found: Exploration, shown: Sequence[int]) -> str:
     """What to say where not all classes are shown."""
     total = int((found.counts.images > 0).sum())

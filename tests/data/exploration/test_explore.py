@@ -15,6 +15,7 @@ from project.data.exploration.summary import (
     headline,
     listing,
     percent,
+    ratio,
     split_adjective,
     summary,
 )
@@ -233,6 +234,21 @@ def test_samples(found):
 )  # fmt: skip
 def test_percent(share, text):
     assert percent(share) == text.replace(" %", "\u00a0%")
+
+
+def test_crowds_alone_are_all_of_the_annotations(tmp_path, labels_file, detector):
+    content = json.loads(labels_file.read_text())
+    content["annotations"] = [a for a in content["annotations"] if a["iscrowd"]]
+    file = tmp_path / "crowds.json"
+    file.write_text(json.dumps(content))
+    found = explore(read_labels(file), None, detector, progress=False)
+    assert numbers(found)["masks"]["crowd_share_of_annotations"] == 100
+
+
+def test_ratios_keep_what_matters():
+    assert [ratio(n) for n in (1, 1.5, 2.54, 9.94, 9.96, 1250.4)] == [
+        "1", "1.5", "2.5", "9.9", "10", "1,250",
+    ]  # fmt: skip
 
 
 def test_words():

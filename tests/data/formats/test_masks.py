@@ -85,6 +85,13 @@ def test_masks_saved_as_jpeg_are_cut_in_the_middle(folders, masks_of):
     assert (found & (mask > 0)).sum() / (found | (mask > 0)).sum() > 0.9
 
 
+@pytest.mark.parametrize("values", ["classes", "objects"])
+def test_values_that_a_jpeg_made_up_become_no_objects(folders, values):
+    images, masks = folders(a=two_squares() * 9, ending=".jpg")
+    with pytest.raises(UserError, match=f"a.jpg is a JPEG, whose losses make up {values}"):
+        read_masks(images, masks, {1: "dog"}, values=values)
+
+
 def test_specks_are_left_out_and_noted(folders):
     mask = two_squares()
     mask[0, 29] = 1
@@ -121,5 +128,23 @@ def test_the_converter(converter, folders, tmp_path):
         code, _, err = converter("masks", *args, *words, "--name", "other")
         assert (code, err.count("\n")) == (2, 1)
         assert message in err
+    code, _, err = converter("masks", *args[:4], "--class", "255=cat", "--name", "other")
+    assert "--class 255=cat: values have classes with --values classes only" in err
+    subset = tmp_path / "root/other-coco"  # a person's subset that happens to have this name
+    subset.mkdir()
+    (subset / "manifest.json").write_text("{}")
+    code, _, err = converter(
+        "masks",
+        *args[:4],
+        "--mask-suffix",
+        "_m",
+        "--class",
+        "cat",
+        "--name",
+        "other",
+        "--overwrite",
+    )
+    assert f"{subset}, where the COCO files would go, is a subset" in err
+    assert (subset / "manifest.json").is_file()
     code, _, err = converter("masks", *args[:4], "--class", "cat", "dog", "--name", "other")
     assert "'binary' masks have one class; 2 were named" in err

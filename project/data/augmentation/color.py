@@ -1,4 +1,4 @@
-"""Colour augmentation that knows the channel order, which Detectron2's doesn't."""
+"""Colour jitter that knows the channel order, which Detectron2's doesn't."""
 
 from __future__ import annotations
 

@@ -1,0 +1,264 @@
+"""What a sweep runs: named settings, grids over config keys, seeds, as one list of points."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from project.errors import UserError, one_line
+
+SEED = "train.seed"
+Value = bool | int | float | str | None | Sequence
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What sets one named setting apart: a config file of its own, or overrides, or both.
+
+    Attributes:
+        config: relative to the sweep file; "" is the sweep's base.
+        overrides: ``key=value`` texts.
+    """
+
+    config: str = ""
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers between ``low`` and ``high`` for a study; ``log`` for what spans powers of ten."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search that learns from its own runs (Optuna; Akiba et al. 2019) instead of a grid.
+
+    Attributes:
+        search: config key → a `Range` (whole numbers where both ends are whole) or a list of
+            choices.
+        metric: what is optimised: a scalar that evaluations write to ``metrics.json``.
+        direction: "maximize" or "minimize".
+        trials: runs in all.
+        prune: stop a run whose metric falls below the median of the others at the same iteration.
+        warmup_trials: finished runs before anything is pruned.
+        seed: of the search; each trial trains with the sweep's first seed.
+    """
+
+    search: Mapping[str, Range | Sequence]
+    metric: str = "segm/AP"
+    direction: str = "maximize"
+    trials: int = 20
+    prune: bool = True
+    warmup_trials: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file assigns one of these to ``sweep``.
+
+    Attributes:
+        base: config file, relative to the sweep file.
+        overrides: ``key=value`` texts for all runs.
+        settings: name → `Setting`; the first one is what the others are compared to.
+        column: what the names of ``settings`` are names of, e.g. "backbone".
+        grid: config key → values: every combination; or several such grids, each around ``center``.
+        center: config key → the value where a grid says nothing of the key.
+        seeds: of each combination, as ``train.seed``.
+        study: instead of ``grid``.
+        output: the folder, "" for ``output/sweeps/<name of the sweep file>``.
+    """
+
+    base: str
+    overrides: Sequence[str] = ()
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    column: str = "setting"
+    grid: Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]] = field(default_factory=dict)
+    center: Mapping[str, Value] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+    study: Study | None = None
+    output: str = ""
+
+    def check(self) -> None:
+        """Raise a `UserError` for what can't be run."""
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds {list(self.seeds)}: expected at least one, each once")
+        for grid in self.grids:
+            for key, values in grid.items():
+                if isinstance(values, str) or not len(values):
+                    raise UserError(f"sweep: {key} has no list of values, but {values!r}")
+        if self.study is not None and (any(self.grids) or self.settings):
+            raise UserError("a sweep has either a study or settings and a grid")
+        if self.study is not None and self.study.direction not in ("maximize", "minimize"):
+            raise UserError(
+                f"study: direction {self.study.direction!r}; expected 'maximize' or 'minimize'"
+            )
+        if SEED in self.keys:
+            raise UserError(f"sweep: {SEED} is varied by 'seeds'")
+
+    @property
+    def grids(self) -> Sequence[Mapping[str, Sequence]]:
+        return [self.grid] if isinstance(self.grid, Mapping) else self.grid
+
+    @property
+    def keys(self) -> list[str]:
+        """The config keys that are varied, in the order of the file."""
+        search = self.study.search if self.study is not None else {}
+        return list(dict.fromkeys([*self.center, *(k for g in self.grids for k in g), *search]))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run to do.
+
+    Attributes:
+        name: of its folder; unique in the sweep.
+        columns: what it is, for tables: the setting's name and the varied config keys.
+        config: its config file.
+        overrides: ``key=value`` texts, without the run folder.
+    """
+
+    name: str
+    columns: Mapping[str, Value]
+    seed: int
+    config: str
+    overrides: Sequence[str]
+
+
+def load_sweep(file: str | Path) -> Sweep:
+    """The `Sweep` that a sweep file assigns to ``sweep``, its paths relative to the file resolved.
+
+    Raises:
+        UserError: if the file is missing, fails, or holds none.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise UserError(f"sweep file {file} does not exist")
+    try:
+        content = runpy.run_path(str(file))
+    except UserError:
+        raise
+    except Exception as error:  # a sweep file is a program: anything may come
+        raise UserError(
+            f"sweep file {file} fails: {type(error).__name__}: {one_line(error)}"
+        ) from error
+    sweep = content.get("sweep")
+    if not isinstance(sweep, Sweep):
+        raise UserError(f"{file} assigns no project.experiments.Sweep to the name 'sweep'")
+    return sweep
+
+
+def points(sweep: Sweep, folder: Path) -> list[Point]:
+    """The runs of a sweep without a study; seeds vary slowest, so that pairs come early.
+
+    Args:
+        folder: of the sweep file, which its paths are relative to.
+    """
+    sweep.check()
+    made: dict[str, Point] = {}
+    short = short_keys(sweep.keys)
+    settings = sweep.settings or {"": Setting()}
+    for seed in sweep.seeds:
+        for (name, setting), values in product(settings.items(), _combinations(sweep)):
+            point = make_point(sweep, folder, setting, name, values, seed, short)
+            if made.setdefault(point.name, point) != point:
+                raise UserError(f"sweep: two points are called {point.name}; rename a setting")
+    return list(made.values())
+
+
+def make_point(
+    sweep: Sweep,
+    folder: Path,
+    setting: Setting,
+    setting_name: str,
+    values: Mapping[str, Value],
+    seed: int,
+    short: Mapping[str, str],
+) -> Point:
+    """The point of one setting and one choice of values."""
+    words = [setting_name] if setting_name else []
+    words += [f"{short[key]}-{value_text(value)}" for key, value in values.items()]
+    overrides = [*sweep.overrides, *setting.overrides]
+    overrides += [f"{key}={value_text(value)}" for key, value in values.items()]
+    columns = {sweep.column: setting_name} if setting_name else {}
+    return Point(
+        name=_file_name("_".join([*words, f"seed-{seed}"])),
+        columns={**columns, **values},
+        seed=seed,
+        config=_shown_path(folder / (setting.config or sweep.base)),
+        overrides=[*overrides, f"{SEED}={seed}"],
+    )
+
+
+def _combinations(sweep: Sweep) -> Iterator[dict[str, Value]]:
+    seen = []
+    for grid in sweep.grids:
+        for values in product(*grid.values()):
+            chosen = {**sweep.center, **dict(zip(grid, values, strict=True))}
+            if chosen not in seen:
+                seen.append(chosen)
+                yield chosen
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Config key → as many of its last parts as tell it from the others: ``optimizer.lr`` → lr."""
+    short = {}
+    for key in keys:
+        parts = key.split(".")
+        for n in range(1, len(parts) + 1):
+            short[key] = ".".join(parts[-n:])
+            if not any(k != key and f".{k}".endswith(f".{short[key]}") for k in keys):
+                break
+    return short
+
+
+def value_text(value: Any) -> str:
+    """A value as an override's text: 0.001, true, null, [1,2]."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _file_name(text: str) -> str:
+    """``text`` with all but letters, digits and ``._-+`` replaced, 120 characters at most."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-.")[:120]
+
+
+def _shown_path(file: Path) -> str:
+    """Relative to the working folder where it lies below, so that commands can be read."""
+    file = Path(os.path.abspath(file))
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def parse_vary(text: str) -> tuple[str, list[str]]:
+    """``("optimizer.lr", ["0.01", "0.1"])`` of ``"optimizer.lr=0.01,0.1"``; lists stay whole."""
+    key, equals, rest = text.partition("=")
+    values, depth = [""], 0
+    for character in rest:
+        depth += (character in "[{(") - (character in "]})")
+        if character == "," and depth == 0:
+            values.append("")
+        else:
+            values[-1] += character
+    if not equals or not key.strip() or not all(v.strip() for v in values):
+        raise UserError(f"--vary {text!r}: expected key=value,value,...")
+    return key.strip(), [_plain(v.strip()) for v in values]
+
+
+def _plain(text: str) -> Any:
+    """A number, true, false, null or list as such, so that tables can sort it; else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

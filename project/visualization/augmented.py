@@ -1,0 +1,116 @@
+"""Pictures of what a model sees in training: images after all augmentation, with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from project.data.seeding import sample_randomness
+from project.data.statistics import class_statistics
+from project.errors import UserError
+from project.visualization.files import choose_images, picture_name, write_png
+from project.visualization.overlay import draw_overlay, fit_for_drawing
+from project.visualization.records import BoxMask, DrawnObject, crop_mask
+from project.visualization.render import SHEET_NAME
+from project.visualization.sheet import contact_sheet, present_classes, side_by_side
+
+import numpy as np
+from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.structures import BitMasks, Instances, PolygonMasks, polygons_to_bitmask
+
+_PER_ROW = 4  # draws beside each other
+
+
+def render_augmented(
+    dataset: Sequence[dict],
+    mapper: Callable[[dict], dict],
+    output_dir: Path,
+    *,
+    seed: int = 0,
+    draws: int = 4,
+    start: int = 0,
+    limit: int = 16,
+    choice: int = 0,
+    images: Sequence[str] = (),
+    columns: int | None = None,
+) -> list[Path]:
+    """Draw training images as ``mapper`` gives them to the model, each under several draws.
+
+    Each has the augmentation that a sample at its position would have in a run with this ``seed``;
+    positions count from ``start`` through all draws of the first image, then of the next.
+
+    Args:
+        dataset: labelled dataset dicts.
+        mapper: dataset dict → model input with ``instances``; its ``image_format`` is asked for.
+        output_dir: made if missing; pictures of the same name are replaced.
+        start: position in the run, in samples; augmentation that closes early has ended behind it.
+        limit, choice, images: which images; see `project.visualization.render.choose_images`, of
+            which ``choice`` is the seed.
+        columns: of the contact sheet of all images; None chooses.
+
+    Returns:
+        The PNG files written: one per image, then the contact sheet.
+
+    Raises:
+        UserError: if a number is out of range, or an image or annotation can't be used.
+    """
+    if draws < 1:
+        raise UserError(f"the number of draws must be at least 1, got {draws}")
+    if start < 0 or seed < 0:
+        raise UserError(f"seed and start must be at least 0, got {seed} and {start}")
+    statistics = class_statistics(dataset)
+    if hasattr(mapper, "bind"):
+        mapper.bind(dataset, statistics)
+    taken = {SHEET_NAME}
+    written, pictures, classes = [], [], set()
+    for number, record in enumerate(choose_images(dataset, limit, choice, images)):
+        panels, shown = [], set()
+        first = start + number * draws
+        for position in range(first, first + draws):
+            with sample_randomness(seed, position):
+                sample = mapper({**record, "position": position})
+            panel, objects = _draw_sample(sample, statistics.class_names, mapper.image_format)
+            panels.append(side_by_side([(f"Position {position}: {_count(objects)}", panel)]))
+            shown |= present_classes(objects)
+        file = Path(output_dir) / picture_name(record["file_name"], taken)
+        write_png(file, contact_sheet(panels, _PER_ROW, shown))
+        written.append(file)
+        pictures.append(contact_sheet(panels, _PER_ROW))
+        classes |= shown
+    sheet = Path(output_dir) / SHEET_NAME
+    write_png(sheet, contact_sheet(pictures, columns or 1, classes))
+    return [*written, sheet]
+
+
+def _count(objects: Sequence[DrawnObject]) -> str:
+    return f"{len(objects)} object{'' if len(objects) == 1 else 's'}"
+
+
+def _draw_sample(
+    sample: dict, class_names: Sequence[str], image_format: str
+) -> tuple[np.ndarray, list[DrawnObject]]:
+    """The uint8 RGB picture of a model's input with its labels drawn on it, and the labels."""
+    pixels = sample["image"].permute(1, 2, 0).contiguous().numpy()
+    pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    image = np.ascontiguousarray(convert_image_to_rgb(pixels, image_format))
+    objects = objects_from_instances(sample["instances"], class_names)
+    return draw_overlay(*fit_for_drawing(image, objects)), objects
+
+
+def objects_from_instances(instances: Instances, class_names: Sequence[str]) -> list[DrawnObject]:
+    """The labelled objects of a model's input; without ``gt_masks`` only their boxes."""
+    boxes = instances.gt_boxes.tensor.tolist()
+    categories = instances.gt_classes.tolist()
+    masks: list = [None] * len(boxes)
+    if instances.has("gt_masks"):
+        masks = _masks(instances.gt_masks, instances.image_size)
+    return [
+        DrawnObject(k, str(class_names[k]), tuple(box), mask)
+        for box, k, mask in zip(boxes, categories, masks, strict=True)
+    ]
+
+
+def _masks(masks: BitMasks | PolygonMasks, size: tuple[int, int]) -> list[BoxMask | None]:
+    if isinstance(masks, PolygonMasks):
+        return [crop_mask(polygons_to_bitmask(parts, *size)) for parts in masks.polygons]
+    return [crop_mask(bitmap) for bitmap in masks.tensor.numpy()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -51,6 +52,24 @@ def _has_cuda() -> bool:
     import torch  # seconds, which a run without GPU tests needn't spend
 
     return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def plain_loggers():
+    """No test, nor a fixture that trains, leaves its log handlers to another test's output."""
+    _forget_handlers()
+    yield
+    _forget_handlers()
+
+
+def _forget_handlers() -> None:
+    for name in ("fvcore", "iopath", "detectron2", "project"):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
 
 
 class Golden:

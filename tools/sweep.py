@@ -25,7 +25,7 @@ from project.engine.interrupt import EXIT_CODE
 from project.errors import UserError, exits_with_two
 from project.experiments.plan import Sweep, load_sweep, parse_vary
 from project.experiments.store import FAILED, SweepStore
-from project.experiments.sweep import dry_run, run_sweep, summary
+from project.experiments.sweep import check_keys, dry_run, run_sweep, summary
 
 TRAIN = Path(__file__).resolve().parent / "train_net.py"
 
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     sweep, folder, name = describe(args)
+    check_keys(sweep, folder)
     output = args.output or Path(sweep.output or f"output/sweeps/{name}")
     if args.dry_run:
         print("\n".join(dry_run(sweep, folder, output, TRAIN)))

@@ -99,6 +99,9 @@ def draw_augmented(args: argparse.Namespace) -> list[Path]:
     """Training images as the model of a config file, or of a run, is shown them."""
     if (args.config_file is None) == (args.run is None):
         raise UserError("--augmented needs --config-file FILE or --run FOLDER")
+    others = ("dataset", "labels", "image_dir", "results", "inputs", "threshold", "pdf")
+    if unused := [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]:
+        raise UserError(f"--augmented draws the training data, without {' and '.join(unused)}")
     if args.config_file is not None:
         cfg = load_config(args.config_file, args.overrides)
     else:

@@ -84,6 +84,8 @@ def find_sources(arguments: Sequence[str], camera: int | None = None) -> list[So
         for path in paths.values()
     ]
     if camera is not None:
+        if camera < 0:  # OpenCV may crash
+            raise UserError(f"camera {camera}: expected its number, from 0")
         sources.append(Source(str(camera), _key(f"camera{camera}", taken), "camera"))
     if not sources:
         raise UserError("nothing to predict on: give images, folders, patterns, videos or a camera")

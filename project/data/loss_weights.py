@@ -15,19 +15,28 @@ LossScheme = ClassWeights | InverseFrequency | EffectiveNumber
 
 
 def class_loss_weights(
-    subset: str, split: str, scheme: LossScheme, root: str | Path | None = None
+    subset: str,
+    split: str,
+    scheme: LossScheme,
+    root: str | Path | None = None,
+    *,
+    num_images: int | None = None,
+    seed: int = 0,
 ) -> list[float]:
     """One weight for each class of a subset, in the order of ``category_id``; for configs.
 
     Args:
         split: whose objects are counted: the one to train on.
+        num_images, seed: of `project.data.catalog.subset_dicts`, where a part of it is trained on.
         scheme: of `project.data.sampler`: by hand, inverse frequency or effective number. Only
             the ratios of its weights count, see `loss_weights`.
 
     Raises:
         UserError: if the subset isn't there or the scheme doesn't fit.
     """
-    return loss_weights(class_statistics(subset_dicts(subset, split, root)), scheme).tolist()
+    # Training leaves empty images out as well, before it takes a part.
+    drawn = subset_dicts(subset, split, root, filter_empty=True, num_images=num_images, seed=seed)
+    return loss_weights(class_statistics(drawn), scheme).tolist()
 
 
 def loss_weights(statistics: ClassStatistics, scheme: LossScheme) -> np.ndarray:

@@ -68,8 +68,9 @@ def is_sound(file: Path, checkpointer: DetectionCheckpointer) -> bool:
     if not file.is_file():
         return False
     checksum = checksum_file(file)
-    if checksum.is_file():
-        return checksum.read_text("ascii", errors="replace").split()[:1] == [sha256(file)]
+    # A power cut may leave an empty one.
+    if checksum.is_file() and (told := checksum.read_text("ascii", errors="replace").split()):
+        return told[0] == sha256(file)
     try:
         checkpointer._load_file(str(file))
     except Exception as error:  # damaged bytes raise anything
@@ -151,11 +152,8 @@ class CheckpointHook(HookBase):
     ) -> None:
         self.checkpointer, self.period, self.max_to_keep = checkpointer, period, max_to_keep
         self.retry_period, self.disk_wait = retry_period, disk_wait
-        self.saved = -1  # iteration of the newest file
+        self.saved = -1  # iteration of the newest file; a resumed run sets it
         self._overdue = False
-
-    def before_train(self) -> None:
-        self.saved = self.trainer.start_iter - 1
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
@@ -183,6 +181,7 @@ class CheckpointHook(HookBase):
         name = name or f"model_{iteration:07d}"
         deadline = time.monotonic() + (self.disk_wait if patient else 0)
         while (problem := self._try(name, iteration)) and time.monotonic() < deadline:
+            # Short enough for the watchdog, who hears of each attempt.
             time.sleep(min(5.0, max(deadline - time.monotonic(), 0.0)))
         if problem and patient:
             raise UserError(problem)
@@ -194,6 +193,7 @@ class CheckpointHook(HookBase):
     def _try(self, name: str, iteration: int) -> str:
         """What kept the file from being written, or ""."""
         folder = Path(self.checkpointer.save_dir)
+        self.trainer.beat("checkpoint")
         try:
             self.checkpointer.save(name, iteration=iteration)
         except (OSError, RuntimeError) as error:  # torch's own word for a failed write hides it

@@ -9,7 +9,7 @@ from typing import Any
 from project.engine.config import build, require, select
 from project.errors import UserError
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 KEYS = (
     "model",
@@ -55,6 +55,9 @@ TEXTS = (
     "train.init_checkpoint",
     "train.best_metric",
 )
+SWITCHES = ("train.compile", "train.checkpoint_activations", "train.amp.enabled")
+SECTIONS = ("train.guard", "train.ddp", "train.hooks", "train.checkpointer")
+LISTS = ("train.writers", "train.init_classes")
 # Whole numbers and the least that each may be.
 NUMBERS = {
     "dataloader.train.total_batch_size": 1,  # first: the iterations may follow from it
@@ -79,14 +82,26 @@ def check_config(cfg: DictConfig, world_size: int, *, train: bool) -> None:
         train: false where the run only evaluates, so that the training split may be missing.
     """
     require(cfg, *KEYS)
-    for key in TEXTS:
-        if not isinstance(value := select(cfg, key), str):
-            raise UserError(f"{key}={_shown(value)}: expected text")
+    check_kinds(cfg)
     if train:
         for key, least in NUMBERS.items():
             check_whole(key, select(cfg, key), least)
         check_batch(select(cfg, "dataloader.train.total_batch_size"), world_size)
     build(cfg.dataloader.test.dataset, "dataloader.test.dataset")
+
+
+def check_kinds(cfg: DictConfig) -> None:
+    """Raise a `UserError` unless text is text, a switch a switch, and so on."""
+    kinds = [
+        (TEXTS, str, "text"),
+        (SWITCHES, bool, "True or False"),
+        (SECTIONS, DictConfig, "keys with values"),
+        (LISTS, ListConfig | None, "a list"),
+    ]
+    for keys, kind, words in kinds:
+        for key in keys:
+            if not isinstance(value := select(cfg, key), kind):
+                raise UserError(f"{key}={_shown(value)}: expected {words}")
 
 
 def check_whole(key: str, value: Any, least: int) -> None:

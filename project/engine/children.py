@@ -29,7 +29,6 @@ from project.errors import UserError
 
 GRACE = 3.0  # seconds that the others get to end by themselves after one has failed
 LEAVING = 300.0  # ... after one has left because it was asked to: the main one may still be saving
-AGAIN = 1.0  # signals closer than this are one: `timeout` and schedulers signal twice
 STUCK_CODE = 70  # EX_SOFTWARE of sysexits.h: the watchdog ended the run
 RESUME = "go on from the newest checkpoint with --resume"
 
@@ -155,7 +154,7 @@ class _Family:
         """The parent's signal handler: the first is handed on, a second one ends all at once."""
         if self.signal is None:
             self.signal, self._first = number, time.monotonic()
-        elif time.monotonic() - self._first > AGAIN:
+        elif time.monotonic() - self._first > interrupt.AGAIN:
             self.ended_at_once = True
             self.kill()
             return
@@ -190,7 +189,7 @@ class _Family:
             return Interrupted(f"{name} came twice and the run was ended at once; {RESUME}")
         failed = sorted((c for c in self.children if c.failed), key=lambda c: c.failed_at)
         if any(c.process.exitcode == -self.signal for c in failed if self.signal):
-            return Interrupted(f"stopped by {name} before its first step: nothing new was saved")
+            return Interrupted(f"stopped by {name} outside of training; {RESUME}")
         worse = [c for c in failed if c.process.exitcode != interrupt.EXIT_CODE]
         if worse:
             return _cause(worse[0])

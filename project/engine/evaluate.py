@@ -16,7 +16,7 @@ from project.modeling.norms import check_norm_names, check_sync_norms
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -115,10 +115,7 @@ def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
     On the main process; the others get ``{}``. Predictions land in the evaluator's folder.
     """
     loader = build(cfg.dataloader.test, "dataloader.test")
-    results = _infer(model, loader, build(cfg.dataloader.evaluator, "dataloader.evaluator"))
-    if comm.is_main_process():
-        print_csv_format(results)
-    return results
+    return _infer(model, loader, build(cfg.dataloader.evaluator, "dataloader.evaluator"))
 
 
 def _infer(model: nn.Module, loader, evaluator: DatasetEvaluator) -> dict:

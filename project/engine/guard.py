@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from project.engine.checks import check_whole
 from project.engine.files import write_json
 from project.engine.loop import Diverged
 from project.errors import UserError, one_line
@@ -30,10 +31,10 @@ class Guard:
     def __init__(
         self, output_dir: str | Path, seed: int, *, max_rollbacks: int = 3, lr_factor: float = 0.5
     ) -> None:
-        if max_rollbacks < 0 or not 0 < lr_factor <= 1:
+        check_whole("train.guard.max_rollbacks", max_rollbacks, 0)
+        if not (isinstance(lr_factor, int | float) and 0 < lr_factor <= 1):
             raise UserError(
-                f"train.guard: max_rollbacks={max_rollbacks} must be at least 0, and "
-                f"lr_factor={lr_factor} above 0 and at most 1"
+                f"train.guard.lr_factor={lr_factor}: expected a number above 0 and at most 1"
             )
         self.output_dir, self.seed = Path(output_dir), seed
         self.max_rollbacks, self.lr_factor = max_rollbacks, lr_factor

@@ -2,7 +2,8 @@
 
 Schedulers send SIGTERM before they take a machine away; a person presses Ctrl-C. The first signal
 only leaves a note, which the training loop reads between two steps. Where nothing would be lost, as
-in an evaluation, it ends the run at once. A second signal does what it always does.
+in an evaluation, it ends the run at once. A second signal, more than a moment later, does what it
+always does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command works later
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGAIN = 1.0  # seconds; signals closer than this are one: `timeout` and schedulers signal twice
 
 
 class Interrupted(Exception):
@@ -28,6 +31,7 @@ class _Note:
     """What came so far, and whether it may end the run at once."""
 
     name: str = ""
+    when: float = 0.0
     at_once: bool = False
 
 
@@ -56,11 +60,17 @@ def listening() -> Iterator[None]:
     def note(number: int, frame: object) -> None:
         if os.getpid() != owner:  # a loader process: its run tells it when to end
             return
-        restore()
-        _Note.name = signal.Signals(number).name
+        if _Note.name:
+            if time.monotonic() - _Note.when > AGAIN:
+                restore()
+                signal.raise_signal(number)
+            return
+        _Note.name, _Note.when = signal.Signals(number).name, time.monotonic()
         if _Note.at_once:
             raise Interrupted
-        logger.warning("%s: the run saves after this step and stops", _Note.name)
+        logger.warning(
+            "%s: the run saves after this step and stops; a second one ends it at once", _Note.name
+        )
 
     _Note.name = ""
     for number in SIGNALS:

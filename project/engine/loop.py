@@ -13,6 +13,7 @@ from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from project.engine import interrupt
+from project.engine.meeting import COLLECTIVE
 from project.engine.watchdog import Watchdog
 from project.errors import UserError
 
@@ -116,7 +117,7 @@ class Loop(SimpleTrainer):
         """
         assert self.model.training, "the model is in eval mode; something forgot train()"
         data_time = self._next_batch()
-        self._beat("forward and backward")
+        self.beat("forward and backward")
         torch.manual_seed(step_seed(self.seed, self.iter, comm.get_rank()))
         self.optimizer.zero_grad()
         try:
@@ -125,7 +126,7 @@ class Loop(SimpleTrainer):
             raise self._gave_up(error) from error
         self.after_backward()
         self._remember(losses, data_time)
-        self._beat("optimizer")
+        self.beat("optimizer")
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.ema is not None:
@@ -133,18 +134,20 @@ class Loop(SimpleTrainer):
 
     def _next_batch(self) -> float:
         """Read `last_batch`; the seconds that it took."""
-        self._beat("data")
+        self.beat("data")
         started = time.perf_counter()
         try:
             self._stream = self._stream or iter(self.data_loader)
             self.last_batch = next(self._stream)
         except RuntimeError:  # the signal that asks us to stop ends loader processes as well
             if interrupt.requested():
+                self.iter -= 1  # this step isn't done: a resumed run does it
                 raise interrupt.Interrupted from None
             raise
         return time.perf_counter() - started
 
-    def _beat(self, phase: str) -> None:
+    def beat(self, phase: str) -> None:
+        """Tell the watchdog what begins now."""
         if self._watchdog is not None:
             self._watchdog.beat(phase, self.iter)
 
@@ -293,14 +296,17 @@ class Loop(SimpleTrainer):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore all of `state_dict`; hooks must be registered before."""
+        """Restore all of `state_dict`; hooks must be registered, and the model loaded, before."""
         super().load_state_dict(state_dict)
         self.stop_reason = state_dict.get("stop_reason", "")
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-        if self.ema is not None and "trained_weights" in state_dict:
+        if "trained_weights" in state_dict:
             bare(self.model).load_state_dict(state_dict["trained_weights"])
-            self.ema.n_averaged.fill_(state_dict["num_averaged"])
+            if self.ema is not None:
+                self.ema.n_averaged.fill_(state_dict["num_averaged"])
+        elif self.ema is not None:  # averaging begins with the resume
+            bare(self.model).load_state_dict(self.ema.module.state_dict())
 
 
 def _identities(batch: list[dict]) -> list[dict]:
@@ -332,7 +338,7 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     d = min(decay, (1 + n) / (10 + n)) after n steps, as in TensorFlow, so that a short run isn't
     judged by its random start. Buffers are copied.
     """
-    if not 0 < decay < 1:
+    if not (isinstance(decay, float) and 0 < decay < 1):
         raise UserError(f"train.ema.decay={decay}: expected a number from 0 (off) to below 1")
 
     def follow(averages: list[torch.Tensor], current: list[torch.Tensor], _: torch.Tensor) -> None:
@@ -349,8 +355,19 @@ def bare(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the main one's buffers, which are those in its checkpoints.
+
+    Batch norm's running statistics follow each process's own images otherwise, and an evaluation on
+    several processes would judge several models.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def _host_group():
     """The processes' group over which numbers on the host travel."""
     if comm.get_world_size() == 1 or dist.get_backend() == "gloo":
         return None
-    return dist.new_group(backend="gloo")
+    return dist.new_group(backend="gloo", timeout=COLLECTIVE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from project.data.catalog import class_names, register_subset
 from project.engine.checks import check_config, check_length, check_run_folder
-from project.engine.config import load_config, require, select
+from project.engine.config import load_config, require
 from project.engine.evaluate import (
     RESULTS_FILE,
     build_model,
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, device: str) -> None:
     """One process's share of a run."""
     cfg = load_config(args.config_file, args.opts)
     wanted, cfg.train.device = cfg.train.device, device
-    set_up(cfg, keep_config=not args.eval_only)
+    set_up(cfg)
     if device == "cpu" and wanted != "cpu":
         logger.warning("No GPU was found (train.device=%s): running on the CPU.", wanted)
     folder, timeout = Path(cfg.train.output_dir), cfg.train.watchdog.timeout
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, device: str) -> None:
             record = {"results": evaluate_only(cfg, choose_weights(cfg, args))}
         else:
             record = train(cfg, watchdog, resume=args.resume)
-        watchdog.beat("pictures", select(cfg, "train.max_iter"))
+        watchdog.beat("pictures", record.get("iterations", 0))
         if comm.is_main_process():
             name = "evaluation.json" if args.eval_only else "results.json"
             write_json(folder / name, record)
@@ -90,6 +90,8 @@ def train(cfg: DictConfig, watchdog: Watchdog, *, resume: bool) -> dict:
     """Train as ``cfg`` says; what ``results.json`` holds."""
     with listening():
         trainer = build_trainer(cfg, watchdog, resume=resume)
+        if comm.is_main_process():  # now, as a refused --resume must not change the run's own
+            LazyConfig.save(cfg, str(Path(cfg.train.output_dir, "config.yaml")))
         results = trainer.train()
     return {
         "iterations": trainer.iterations,
@@ -111,11 +113,11 @@ def build_trainer(cfg: DictConfig, watchdog: Watchdog, *, resume: bool) -> Train
         raise
 
 
-def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
-    """Run folder, loggers, the environment in the log, ``config.yaml``, random seeds.
+def set_up(cfg: DictConfig) -> None:
+    """Run folder, loggers, the environment in the log, random seeds.
 
-    `detectron2.engine.default_setup` would also overwrite the config of a run that is only
-    evaluated, hence ``keep_config``: true where the config is this run's own.
+    `detectron2.engine.default_setup` would also overwrite ``config.yaml``, even that of a run that
+    is only evaluated.
     """
     rank, output_dir = comm.get_rank(), cfg.train.output_dir
     if comm.is_main_process():
@@ -127,8 +129,6 @@ def set_up(cfg: DictConfig, *, keep_config: bool) -> None:
     for name in ("fvcore", "iopath", "detectron2", "project"):
         setup_logger(output_dir, distributed_rank=rank, name=name)
     logger.info("Process %d of %d\n%s", rank, comm.get_world_size(), collect_env_info())
-    if keep_config and comm.is_main_process():
-        LazyConfig.save(cfg, str(Path(output_dir, "config.yaml")))
     seed_all_rng(cfg.train.seed + rank)
 
 

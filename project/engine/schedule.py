@@ -41,9 +41,9 @@ def iterations(
     Args:
         num_drawn: images that are drawn from them (``dataset.num_images``); None takes all.
     """
-    if epochs is None or epochs <= 0:
+    if not (isinstance(epochs, int | float) and epochs > 0):
         raise UserError(f"train.epochs must be a number above 0, got {epochs}")
-    if batch_size < 1:
+    if not (isinstance(batch_size, int) and batch_size >= 1):
         raise UserError(f"the batch must hold at least 1 image, got {batch_size}")
     images = num_images(subset, split, root, filter_empty)
     return math.ceil(epochs * (images if num_drawn is None else num_drawn) / batch_size)

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from project.data.sampler import format_sampling_report
-from project.engine.checkpoints import CheckpointHook, RunCheckpointer, choose_checkpoint
+from project.engine.checkpoints import CheckpointHook, RunCheckpointer, choose_checkpoint, is_full
 from project.engine.config import build, select
 from project.engine.evaluate import build_model, evaluate, load_weights, resume_weights
 from project.engine.guard import Guard
 from project.engine.identity import RunIdentity
 from project.engine.interrupt import Interrupted, ends_at_once, signal_name
-from project.engine.loop import Loop, Stopped, averaged, bare
+from project.engine.loop import Loop, Stopped, averaged, bare, share_buffers
 from project.engine.meeting import meet
 from project.engine.pretrained import Transfer
 from project.engine.watchdog import Watchdog
@@ -30,7 +30,6 @@ from project.modeling.backbones import compile_backbone
 from project.modeling.checkpointing import checkpoint_activations
 
 import torch
-import torch.distributed as dist
 from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.utils import comm
 from fvcore.common.param_scheduler import ParamScheduler
@@ -69,14 +68,14 @@ class Trainer:
             checkpoint_activations(model.backbone)
         if cfg.train.compile:
             compile_backbone(model)
-        decay = cfg.train.ema.decay
-        self._averages = averaged(model, decay) if decay else None
         self.model = create_ddp_model(model, **cfg.train.ddp)
+        decay = cfg.train.ema.decay
+        # After DistributedDataParallel gave all processes the main one's random weights.
+        self._averages = averaged(bare(self.model), decay) if decay else None
         self._guard = Guard(cfg.train.output_dir, cfg.train.seed, **cfg.train.guard)
         self._first_weights: dict[str, torch.Tensor] = {}
         self.transfer: Transfer | None = None
         self._results: dict = {}
-        self._evaluated_at = -1
         self._assemble(resume=resume)
 
     @property
@@ -106,6 +105,7 @@ class Trainer:
         )
         self._register_hooks()
         self.start_iter = 0
+        self._evaluated_at = -1
         if resume and choose_checkpoint(self.checkpointer) is not None:
             self._go_on(optimizer, settings)
         else:
@@ -119,6 +119,8 @@ class Trainer:
             logger.warning("No checkpoint in %s: starting anew", cfg.train.output_dir)
         if self._first_weights:
             bare(self.model).load_state_dict(self._first_weights)
+            if self._averages is not None:
+                self._averages.n_averaged.zero_()  # the next step copies, whatever stands there
         else:
             self.transfer = load_weights(
                 self.checkpointer,
@@ -142,6 +144,7 @@ class Trainer:
         for group, wanted in zip(optimizer.param_groups, settings, strict=True):
             group.update({key: value for key, value in wanted.items() if key != "params"})
             group["initial_lr"] = wanted["lr"]
+        self._checkpoints.saved = self.loop.iter
         self.start_iter = self.loop.iter + 1
         if self.start_iter > self.max_iter:
             raise UserError(
@@ -161,6 +164,24 @@ class Trainer:
             Interrupted: if the run was asked to stop; it is saved.
         """
         self._log_sampling("Sampling plan", self.loader.sampling_report())
+        try:
+            self._train()
+            if self.loop.stop_reason:
+                logger.info("Stopped early: %s", self.loop.stop_reason)
+                if self._evaluated_at != self.loop.iter:
+                    self._evaluate()
+        except Interrupted:
+            self._checkpoints.save()
+            raise Interrupted(
+                f"stopped by {signal_name() or 'a signal to another process'} after iteration "
+                f"{min(self.loop.iter + 1, self.max_iter)} of {self.max_iter}; the run is saved in "
+                f"{self.cfg.train.output_dir}: the same command with --resume continues it"
+            ) from None
+        self._log_sampling("Samples drawn", self.sampling_report())
+        return self._results
+
+    def _train(self) -> None:
+        """The steps, again from the last good state where a loss becomes infinite."""
         while not self.loop.stop_reason:
             try:
                 with _memory_in_words(self.cfg):
@@ -168,21 +189,9 @@ class Trainer:
                 break
             except FloatingPointError as error:
                 self._guard.take(error)
-                self._assemble(resume=self.checkpointer.has_checkpoint())
-            except Interrupted:
-                self._checkpoints.save()
-                raise Interrupted(
-                    f"stopped by {signal_name() or 'a signal to another process'} after iteration "
-                    f"{self.loop.iter + 1} of {self.max_iter}; the run is saved in "
-                    f"{self.cfg.train.output_dir}: the same command with --resume continues it"
-                ) from None
+                self._assemble(resume=True)
             except Stopped:
-                logger.info("Stopped early: %s", self.loop.stop_reason)
                 self._checkpoints.save("model_final", again=True)
-        if self.loop.stop_reason and self._evaluated_at != self.loop.iter:
-            self._evaluate()
-        self._log_sampling("Samples drawn", self.sampling_report())
-        return self._results
 
     @property
     def iterations(self) -> int:
@@ -227,16 +236,29 @@ class Trainer:
         self._watchdog.beat("evaluation", self.loop.iter)
         share_buffers(self.evaluated_model)
         with ends_at_once():
-            self._results = evaluate(self.cfg, self.evaluated_model)
+            try:
+                self._results = evaluate(self.cfg, self.evaluated_model)
+            except OSError as error:
+                self._results = self._do_without(error)
             meet("evaluation")
         self._evaluated_at = self.loop.iter
         return self._results
+
+    def _do_without(self, error: OSError) -> dict:
+        """The results of an evaluation for which a full disk has no room: none."""
+        if not is_full(error):
+            raise error
+        problem = f"no room for the predictions in {self.cfg.train.output_dir}"
+        if comm.get_world_size() > 1:  # the others wait for this process's share of them
+            raise UserError(f"{problem}; make room, then go on with --resume") from error
+        logger.error("%s: this evaluation is left out", problem)
+        return {}
 
     def _register_hooks(self) -> None:
         """The run's hooks in their order.
 
         The checkpoint comes before the evaluation: a run that dies in there has lost nothing, and a
-        resumed one makes up for the evaluation (`EvaluationStage`).
+        resumed one makes up for the evaluation (`PendingEvaluation`).
         """
         cfg = self.cfg.train
         rates = build(self.cfg.lr_multiplier, "lr_multiplier")
@@ -266,7 +288,7 @@ class Trainer:
         if not comm.is_main_process():
             return []
         cfg = self.cfg.train
-        extra = [build(node, "train.writers") for node in cfg.writers]
+        extra = [build(node, "train.writers") for node in cfg.writers or ()]
         writers = build_writers(cfg.output_dir, self.max_iter, self.start_iter, extra)
         return [hooks.PeriodicWriter(writers, period=cfg.log_period)]
 
@@ -328,17 +350,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def share_buffers(model: nn.Module) -> None:
-    """Give all processes the main one's buffers, which are those in its checkpoints.
-
-    Batch norm's running statistics follow each process's own images otherwise, and an evaluation on
-    several processes would judge several models.
-    """
-    if comm.get_world_size() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)
 
 
 def warn_of_frozen_noise(model: nn.Module) -> None:

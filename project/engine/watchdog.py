@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,7 @@ import torch.distributed as dist
 logger = logging.getLogger(__name__)
 
 # What may take much longer than a step, in which one process may work alone.
-SLOW_PHASES = frozenset({"start", "evaluation", "checkpoint", "pictures", "end"})
+SLOW_PHASES = frozenset({"start", "evaluation", "checkpoint", "pictures"})
 SLOWER = 12  # their limit in time-outs: two hours at the default
 
 
@@ -143,7 +144,7 @@ class Watchdog:
         self._stacks.close()
         if not self.file.stat().st_size:
             self.file.unlink()
-            if not any(self.file.parent.iterdir()):
+            with suppress(OSError):  # others' stacks are in it, or another process removed it
                 self.file.parent.rmdir()
 
     # ---- in the watchdog's thread ----

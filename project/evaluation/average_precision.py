@@ -1,8 +1,9 @@
-"""AP and AR from matching records with a weight for each image: what resampling needs.
+"""COCO's average precision: of one ranking, of many, and of images with weights.
 
 COCO's matching looks at one image at a time, so a dataset that holds some images twice and others
-not at all has the same matches, counted differently. This computes AP from the records and the
-counts, for many sets of counts at once, exactly as pycocotools would on the copied images.
+not at all has the same matches, counted differently. `AveragePrecision` computes AP from the
+records and the counts, for many sets of counts at once, exactly as pycocotools would on the copied
+images: what resampling needs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,64 @@ import numpy as np
 
 RECALLS = np.linspace(0, 1, 101)  # pycocotools' points
 _BLOCK = 1 << 16  # weights gathered at once: they stay in the processor's cache
+
+
+def recall_steps(
+    precision: np.ndarray, recall: np.ndarray, bounds: Sequence[int] = (0, None)
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each true detection adds to its curve: interpolated precision, at how many recalls.
+
+    Only true detections raise precision and recall, so only they are given, [B, P]. Each stands for
+    those of `RECALLS` that it is the first to reach; there the best precision at it or further on
+    counts. A true detection of any weight is one step (copies of an image share a score), whose end
+    has the best precision, so that steps of any height are exact.
+
+    Args:
+        precision: float64 [B, P]; overwritten by the first result.
+        recall: float64 [B, P], 0-1, rising within a curve.
+        bounds: [S + 1], where each of S curves begins, and the end.
+
+    Returns:
+        float64 [B, P] and int32 [B, P]; their products sum up to `len(RECALLS)` times AP.
+    """
+    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        backwards = precision[:, start:end][:, ::-1]
+        np.maximum.accumulate(backwards, axis=1, out=backwards)
+    nearest = (recall * 100 + 0.5).astype(np.int32)
+    reached = nearest + (RECALLS.take(nearest) <= recall)
+    points = reached.copy()
+    points[:, 1:] -= reached[:, :-1]
+    starts = np.asarray(bounds[:-1])
+    starts = starts[starts < points.shape[1]]
+    points[:, starts] = reached[:, starts]
+    return precision, points
+
+
+def precision_at_recalls(true: np.ndarray, num_objects: int) -> np.ndarray:
+    """float64 [101], 0-1: the best precision at each of `RECALLS` or beyond, 0 where none gets.
+
+    ``true`` is bool [P], in order of falling score. NaN without objects.
+    """
+    if not num_objects:
+        return np.full(len(RECALLS), np.nan)
+    places = np.flatnonzero(true)
+    found = np.arange(1, len(places) + 1)[None]
+    best, points = recall_steps(found / (places + 1), found / num_objects)
+    curve = np.repeat(best[0], points[0])
+    return np.pad(curve, (0, len(RECALLS) - len(curve)))
+
+
+def average_precision(score: np.ndarray, true: np.ndarray, num_objects: int) -> float:
+    """COCO's AP, 0-1, of detections with ``score`` [P] in any order; equal ones stay in it.
+
+    Args:
+        true: bool [P].
+
+    Returns:
+        NaN without objects, 0 without detections.
+    """
+    true = true[np.argsort(-score, kind="stable")]
+    return float(precision_at_recalls(true, num_objects).mean())
 
 
 @dataclass(frozen=True)
@@ -108,7 +167,8 @@ def _evaluate(records: _ClassRecords, weights: np.ndarray) -> tuple[np.ndarray, 
         if len(ignored):
             seen -= _before(weights.take(records.image[ignored], axis=1), ignored, true)
         reached = found / divisor
-        precision[:, t] = _area(found / np.maximum(seen, 1), reached)
+        steps = recall_steps(found / np.maximum(seen, 1), reached)
+        precision[:, t] = np.einsum("bp,bp->b", *steps) / len(RECALLS)
         recall[:, t] = reached[:, -1]
     precision[~present] = recall[~present] = np.nan
     return precision, recall
@@ -119,18 +179,3 @@ def _before(weights: np.ndarray, positions: np.ndarray, at: np.ndarray) -> np.nd
     sums = np.zeros((len(weights), len(positions) + 1), np.int32)
     weights.cumsum(axis=1, dtype=np.int32, out=sums[:, 1:])
     return sums.take(np.searchsorted(positions, at), axis=1)
-
-
-def _area(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Mean of the interpolated precision over 101 recalls, [B].
-
-    Only true detections raise precision and recall, so only they are given, [B, P]. Each stands for
-    the recall points that it is the first to reach; at one, the best precision there or further on
-    counts. Copies of an image share a score: a true detection's weight is one step whose end has
-    the best precision, so that steps of any height are exact.
-    """
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    nearest = (recall * 100 + 0.5).astype(np.int32)
-    points = nearest + (RECALLS.take(nearest) <= recall)  # how many recalls are reached
-    points[:, 1:] -= points[:, :-1].copy()
-    return np.einsum("bp,bp->b", best, points) / len(RECALLS)

@@ -1,28 +1,23 @@
-"""Precision at COCO's recall points and recall, from matched detections.
-
-The arrays equal those of pycocotools' ``COCOeval.accumulate`` to the last bit. Precision, made
-falling, changes at true detections only: so only they are looked at, a few per cent of all.
-"""
+"""AP and recall of all classes, area ranges and thresholds, and COCO's metrics from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from project.evaluation.average_precision import RECALLS, recall_steps
 from project.evaluation.matching import Outcome
 
 import numpy as np
 
-RECALLS = np.linspace(0.0, 1.0, 101)
-
 
 @dataclass(frozen=True)
 class Curves:
-    """What average precision and recall are means of; -1 where there is no object.
+    """What COCO's metrics are means of, 0-1; NaN where there is no object.
 
     Attributes:
-        precision: float64 [T, R, K, A], 0-1, at the largest number of detections.
-        recall: float64 [T, K, A, M], 0-1, for each number of detections.
+        precision: float64 [T, K, A], average precision, at the largest number of detections.
+        recall: float64 [T, K, A, M], for each number of detections.
     """
 
     precision: np.ndarray
@@ -36,7 +31,7 @@ def make_curves(
     score: np.ndarray,
     limits: Sequence[int],
 ) -> Curves:
-    """Curves of an outcome.
+    """Average precision and recall of an outcome.
 
     Args:
         category, rank, score: [D], of its detections; rank counts within image and category.
@@ -44,40 +39,42 @@ def make_curves(
     """
     order = np.lexsort((-score, category))
     category, rank = category[order], rank[order]
-    totals = outcome.num_objects.sum(axis=1)
+    num_objects = outcome.num_objects.sum(axis=1)
     num_areas, num_thresholds, _ = outcome.true.shape
-    num_categories = totals.shape[1]
-    precision = np.full((num_thresholds, len(RECALLS), num_categories, num_areas), -1.0)
-    recall = np.full((num_thresholds, num_categories, num_areas, len(limits)), -1.0)
-    firsts = np.searchsorted(category, np.arange(num_categories))
+    shape = num_thresholds, num_objects.shape[1], num_areas
+    curves = Curves(np.empty(shape), np.empty((*shape, len(limits))))
     for a, t in np.ndindex(num_areas, num_thresholds):
-        some = np.flatnonzero(totals[a])
-        true = np.flatnonzero(outcome.true[a, t, order])
-        counted = np.concatenate([[0], np.cumsum(~outcome.ignored[a, t, order])])
-        # Counted detections of the category up to each true one, which is among them.
-        judged = counted[true + 1] - counted[firsts[category[true]]]
-        bounds = np.searchsorted(category[true], np.arange(num_categories + 1))
-        for k in some:
-            inside = slice(bounds[k], bounds[k + 1])
-            precision[t, :, k, a] = _precision(judged[inside], totals[a, k])
+        true, counts = outcome.true[a, t, order], ~outcome.ignored[a, t, order]
+        curves.precision[t, :, a] = _precision(true, counts, category, num_objects[a])
         for m, limit in enumerate(limits):
-            hits = np.bincount(category[true[rank[true] < limit]], minlength=num_categories)
-            recall[t, some, a, m] = hits[some] / totals[a, some]
-    return Curves(precision, recall)
+            hits = np.bincount(category[true & (rank < limit)], minlength=shape[1])
+            curves.recall[t, :, a, m] = _share(hits, num_objects[a])
+    return curves
 
 
-def _precision(judged: np.ndarray, num_objects: int) -> np.ndarray:
-    """Precision [R] at the recall points.
+def _precision(
+    true: np.ndarray, counts: np.ndarray, category: np.ndarray, num_objects: np.ndarray
+) -> np.ndarray:
+    """Average precision [K] of detections by category and falling score.
 
     Args:
-        judged: ascending, the number of detections up to each true one.
+        true, counts: bool [D]: matched to an object that counts; true or false, not ignored.
     """
-    hits = np.arange(1, len(judged) + 1, dtype=np.float64)
-    precision = hits / (judged + np.spacing(1))
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    # Where the recall isn't reached, precision is 0.
-    places = np.searchsorted(hits / num_objects, RECALLS, side="left")
-    return np.append(falling, 0.0)[places]
+    places = np.flatnonzero(true)
+    of = category[places]
+    ends = np.arange(len(num_objects) + 1)
+    judged = np.concatenate([[0], np.cumsum(counts)])
+    bounds = np.searchsorted(of, ends)
+    # Of its category up to each true detection, which is among them.
+    found = np.arange(1, len(places) + 1) - bounds[of]
+    seen = judged[places + 1] - judged[np.searchsorted(category, ends)[of]]
+    best, points = recall_steps((found / seen)[None], (found / num_objects[of])[None], bounds)
+    area = np.bincount(of, (best * points)[0], minlength=len(num_objects))
+    return _share(area / len(RECALLS), np.minimum(num_objects, 1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return part / np.where(whole > 0, whole, np.nan)
 
 
 def summarize(
@@ -99,7 +96,7 @@ def summarize(
     places = {"AP": slice(None)}
     for percent in (50, 75):
         places[f"AP{percent}"] = np.flatnonzero(np.isclose(thresholds, percent / 100))
-    metrics = {name: _percent(precision[at, ..., 0]) for name, at in places.items()}
+    metrics = {name: _percent(precision[at, :, 0]) for name, at in places.items()}
     for a, size in enumerate(sizes, 1):
         metrics[f"AP{size}"] = _percent(precision[..., a])
     for m, limit in enumerate(limits):
@@ -109,11 +106,11 @@ def summarize(
     if len(class_names) > 1:
         for k, name in enumerate(class_names):
             for metric, at in places.items():
-                metrics[f"{metric}-{name}"] = _percent(precision[at, :, k, 0])
+                metrics[f"{metric}-{name}"] = _percent(precision[at, k, 0])
             metrics[f"AR-{name}"] = _percent(recall[:, k, 0, -1])
     return metrics
 
 
 def _percent(values: np.ndarray) -> float:
-    valid = values[values > -1]
+    valid = values[~np.isnan(values)]
     return 100 * float(valid.mean()) if valid.size else float("nan")

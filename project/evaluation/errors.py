@@ -29,8 +29,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from project.evaluation.average_precision import average_precision
 from project.evaluation.image_masks import ImageMasks, greedy_match
-from project.evaluation.precision_recall import average_precision
 
 import numpy as np
 

@@ -19,7 +19,7 @@ from project.evaluation.matching import match_all
 from project.evaluation.overlaps import rank_results
 from project.evaluation.protocol import SIZES, Protocol, check_backend
 from project.evaluation.reference import curves_of, evaluate_by_pycocotools, outcome_of
-from project.evaluation.results import Results, box_areas, load_results, mask_areas
+from project.evaluation.results import Results, box_areas, checked_mask_areas, load_results
 
 import numpy as np
 
@@ -154,7 +154,7 @@ class Judge:
         if rules.iou_type == "bbox":
             sizes = box_areas(results)
         else:
-            sizes = mask_areas(results, ground_truth, backend)
+            sizes = checked_mask_areas(results, ground_truth, backend)
         num_categories = len(ground_truth.category_ids)
         self._ranked = rank_results(results, num_categories, rules.max_detections[-1])
         if backend == "pycocotools":

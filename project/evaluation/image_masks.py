@@ -14,7 +14,7 @@ from pathlib import Path
 from project.data.exploration.masks import CroppedMask
 from project.evaluation.ground_truth import GroundTruth, load_ground_truth
 from project.evaluation.overlaps import rank_results
-from project.evaluation.results import Results, load_results, mask_areas
+from project.evaluation.results import Results, checked_mask_areas, load_results
 from project.evaluation.rle import decode_crop
 
 import numpy as np
@@ -145,7 +145,7 @@ def image_masks(
     """
     truth = load_ground_truth(annotations).with_masks
     found = load_results(results, truth)
-    areas = mask_areas(found, truth, backend)
+    areas = checked_mask_areas(found, truth, backend)
     ranked = rank_results(found, len(truth.category_ids), max_detections).row
     order = np.argsort(truth.image, kind="stable")
     ends = np.arange(len(truth.image_ids) + 1)

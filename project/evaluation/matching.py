@@ -52,7 +52,7 @@ def match_all(
         areas: float64 [A, 2], area ranges.
     """
     enough = np.minimum(thresholds, 1 - 1e-10)  # as pycocotools: IoU 1 shall reach threshold 1
-    pairs = find_pairs(ground_truth, results, ranked, iou_type, enough[0])
+    pairs = find_pairs(ground_truth, results, ranked, detection_areas, iou_type, enough[0])
     skipped = ~within(ground_truth.areas, areas) | ground_truth.crowd
     rows, chosen = match_pairs(pairs, ranked, skipped, ground_truth.crowd, enough)
     shape = len(areas), len(thresholds), len(ranked.row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from project.evaluation.boundary import boundary_rles
 from project.evaluation.ground_truth import GroundTruth
 from project.evaluation.results import Results
+from project.evaluation.rle import mask_areas, mask_boxes
 
 import numpy as np
 
@@ -54,79 +55,98 @@ def rank_results(results: Results, num_categories: int, limit: int) -> Ranked:
 
 
 def find_pairs(
-    ground_truth: GroundTruth, results: Results, ranked: Ranked, iou_type: str, least: float
+    ground_truth: GroundTruth,
+    results: Results,
+    ranked: Ranked,
+    detection_areas: np.ndarray,
+    iou_type: str,
+    least: float,
 ) -> Pairs:
-    """All pairs of one image and category with an IoU of at least ``least``."""
-    order, batches = _batches(ground_truth, ranked)
+    """All pairs of one image and category with an IoU of at least ``least``.
+
+    Args:
+        detection_areas: [number of results], of their masks or boxes.
+    """
+    detection, object_ = _same_group(ground_truth, ranked)
+    crowd = ground_truth.crowd[object_]
+    one = detection_areas[ranked.row][detection]
     if iou_type == "bbox":
-        shapes = results.boxes[ranked.row], ground_truth.boxes[order]
-    else:
-        rles = ground_truth.rles
-        shapes = [results.rles[i] for i in ranked.row], [rles[i] for i in order]
-    crowd = ground_truth.crowd[order]
-    pairs = _overlaps(*shapes, crowd, batches, iou_type, least)
+        boxes = results.boxes[ranked.row], ground_truth.boxes
+        other = (boxes[1][:, 2] * boxes[1][:, 3])[object_]
+        common = _common(boxes[0][detection], boxes[1][object_])
+        return _at_least(least, detection, object_, _iou(common, one, other, crowd))
+    masks = [results.rles[i] for i in ranked.row.tolist()], ground_truth.rles
+    other = mask_areas(masks[1])[object_]
+    # Most pairs can't overlap enough, by what areas and boxes allow: their masks aren't compared.
+    near = np.flatnonzero(_iou(np.minimum(one, other), one, other, crowd) >= least)
+    detection, object_, one, other, crowd = (
+        values[near] for values in (detection, object_, one, other, crowd)
+    )
+    common = _common(mask_boxes(masks[0])[detection], mask_boxes(masks[1])[object_])
+    most = np.minimum(common, np.minimum(one, other))
+    pairs = _at_least(least, detection, object_, _iou(most, one, other, crowd))
+    iou = _mask_iou(pairs, masks, ground_truth.crowd)
+    pairs = _at_least(least, pairs.detection, pairs.object, iou)
     if iou_type == "boundary":
-        pairs = _with_boundaries(pairs, *shapes, crowd, batches, least)
-    return Pairs(pairs.detection, order[pairs.object], pairs.iou)
+        # Outlines are made only of masks whose IoU is large enough.
+        iou = np.minimum(pairs.iou, _boundary_iou(pairs, masks, ground_truth.crowd))
+        pairs = _at_least(least, pairs.detection, pairs.object, iou)
+    return pairs
 
 
-def _batches(ground_truth: GroundTruth, ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
-    """Objects by group, and int64 [B, 4]: first and end of each group's detections and objects."""
-    num_categories = len(ground_truth.category_ids)
-    group = ground_truth.image * num_categories + ground_truth.category
+def _same_group(ground_truth: GroundTruth, ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
+    """Detection and object, int64 [P] each, of all pairs of one image and category."""
+    group = ground_truth.image * len(ground_truth.category_ids) + ground_truth.category
     order = np.argsort(group, kind="stable")
-    both = np.intersect1d(group, ranked.group)
-    bounds = [
-        np.searchsorted(groups, both, side=side)
-        for groups in (ranked.group, group[order])
-        for side in ("left", "right")
-    ]
-    return order, np.stack(bounds, axis=1)
+    starts, ends = (np.searchsorted(group[order], ranked.group, side=s) for s in ("left", "right"))
+    counts = ends - starts
+    detection = np.repeat(np.arange(len(counts)), counts)
+    inside = np.arange(len(detection)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return detection, order[starts[detection] + inside]
 
 
-def _overlaps(detections, objects, crowd, batches, iou_type: str, least: float) -> Pairs:
+def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Area [P] that boxes [P, 4] (x, y, width, height) have in common."""
+    sides = np.minimum(first[:, :2] + first[:, 2:], second[:, :2] + second[:, 2:])
+    sides -= np.maximum(first[:, :2], second[:, :2])
+    return np.where((sides > 0).all(axis=1), sides[:, 0] * sides[:, 1], 0.0)
+
+
+def _iou(common: np.ndarray, one: np.ndarray, other: np.ndarray, crowd: np.ndarray) -> np.ndarray:
+    """IoU [P] by areas; with a crowd the share of the first. In pycocotools' arithmetic."""
+    whole = np.where(crowd, one, one + other - common)
+    return np.divide(common, whole, out=np.zeros(len(common)), where=common > 0)
+
+
+def _at_least(least: float, detection: np.ndarray, object_: np.ndarray, iou: np.ndarray) -> Pairs:
+    kept = np.flatnonzero(iou >= least)
+    return Pairs(detection[kept], object_[kept], iou[kept])
+
+
+def _mask_iou(pairs: Pairs, masks: tuple[list, list], crowd: np.ndarray) -> np.ndarray:
+    """Overlap [P] of pairs of RLE masks; each object with all its detections in one go."""
     from hotcoco import primitives
 
-    iou = primitives.bbox_iou if iou_type == "bbox" else primitives.mask_iou
-    flags = crowd.tolist()
+    order = np.argsort(pairs.object, kind="stable")
+    objects, starts = np.unique(pairs.object[order], return_index=True)
+    ends = np.append(starts, len(order))[1:]
+    detections = [masks[0][i] for i in pairs.detection[order].tolist()]
+    columns = (column.tolist() for column in (objects, crowd[objects], starts, ends))
     found = [
-        iou(detections[d0:d1], objects[g0:g1], flags[g0:g1]).ravel()
-        for d0, d1, g0, g1 in batches.tolist()
+        primitives.mask_iou(detections[start:end], [masks[1][object_]], [flag])[:, 0]
+        for object_, flag, start, end in zip(*columns, strict=True)
     ]
-    values = np.concatenate([np.zeros(0), *found])
-    d0, d1, g0, g1 = batches.T
-    widths = g1 - g0
-    counts = (d1 - d0) * widths
-    inside = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
-    row, column = np.divmod(inside, np.repeat(widths, counts))
-    kept = np.flatnonzero(values >= least)
-    detection = (np.repeat(d0, counts) + row)[kept]
-    return Pairs(detection, (np.repeat(g0, counts) + column)[kept], values[kept])
+    iou = np.empty(len(order))
+    iou[order] = np.concatenate([np.zeros(0), *found])
+    return iou
 
 
-def _with_boundaries(pairs: Pairs, detections, objects, crowd, batches, least: float) -> Pairs:
-    """The pairs whose boundaries overlap enough too, with the smaller one of the two IoUs.
-
-    Outlines are made only of masks whose IoU is large enough.
-    """
+def _boundary_iou(pairs: Pairs, masks: tuple[list, list], crowd: np.ndarray) -> np.ndarray:
+    """Overlap [P] of the outlines of pairs of masks."""
     used_detections, detection = np.unique(pairs.detection, return_inverse=True)
     used_objects, object_ = np.unique(pairs.object, return_inverse=True)
-    d0, d1 = (np.searchsorted(used_detections, batches[:, i]) for i in (0, 1))
-    g0, g1 = (np.searchsorted(used_objects, batches[:, i]) for i in (2, 3))
-    some = np.flatnonzero(d1 > d0)
-    outlines = _overlaps(
-        boundary_rles([detections[i] for i in used_detections]),
-        boundary_rles([objects[i] for i in used_objects]),
-        crowd[used_objects],
-        np.stack([d0, d1, g0, g1], axis=1)[some],
-        "segm",
-        0.0,
+    outlines = (
+        boundary_rles([masks[0][i] for i in used_detections]),
+        boundary_rles([masks[1][i] for i in used_objects]),
     )
-    # Both lists go by detection, then object: look the pairs up among all of the outlines'.
-    width = max(len(used_objects), 1)
-    places = np.searchsorted(
-        outlines.detection * width + outlines.object, detection * width + object_
-    )
-    iou = np.minimum(pairs.iou, outlines.iou[places]) if len(places) else pairs.iou
-    kept = iou >= least
-    return Pairs(pairs.detection[kept], pairs.object[kept], iou[kept])
+    return _mask_iou(Pairs(detection, object_, pairs.iou), outlines, crowd[used_objects])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from project.evaluation.average_precision import RECALLS, precision_at_recalls
 from project.evaluation.matches import Matches
 
 import numpy as np
 
-RECALLS = np.linspace(0, 1, 101)  # where COCO reads precision
 SCORES = np.linspace(0, 1, 101)  # where curves against the score are read
 
 
@@ -73,33 +73,6 @@ def counted(matches: Matches, category: int, t: int) -> tuple[np.ndarray, np.nda
     rows = np.flatnonzero((matches.category == category) & ~matches.ignored[t])
     rows = rows[np.argsort(-matches.score[rows], kind="stable")]
     return matches.score[rows], matches.matched[t, rows]
-
-
-def average_precision(score: np.ndarray, true: np.ndarray, num_objects: int) -> float:
-    """COCO's AP, 0-1: the mean of `precision_at_recalls`.
-
-    Args:
-        score: [P] in any order; equal ones stay in it.
-        true: bool [P].
-
-    Returns:
-        NaN without objects, 0 without detections.
-    """
-    true = true[np.argsort(-score, kind="stable")]
-    return float(precision_at_recalls(true, num_objects).mean())
-
-
-def precision_at_recalls(true: np.ndarray, num_objects: int) -> np.ndarray:
-    """float64 [101], 0-1: the best precision at each of `RECALLS` or beyond, 0 where none gets.
-
-    ``true`` is bool [P], in order of falling score. NaN without objects.
-    """
-    if not num_objects:
-        return np.full(len(RECALLS), np.nan)
-    hits = np.cumsum(true)
-    precision = hits / np.arange(1, len(true) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return np.append(envelope, 0.0)[np.searchsorted(hits / num_objects, RECALLS, side="left")]
 
 
 def curve(score: np.ndarray, true: np.ndarray, num_objects: int) -> Curve:

@@ -64,8 +64,9 @@ def evaluate_by_pycocotools(
 
 
 def curves_of(evaluation) -> Curves:
-    """Precision and recall of an accumulated ``COCOeval``."""
-    return Curves(evaluation.eval["precision"][..., -1], evaluation.eval["recall"])
+    """AP and recall of an accumulated ``COCOeval``."""
+    found = evaluation.eval["precision"][..., -1].mean(axis=1), evaluation.eval["recall"]
+    return Curves(*(np.where(values < 0, np.nan, values) for values in found))
 
 
 def outcome_of(evaluation, ground_truth: GroundTruth, ranked: Ranked) -> Outcome:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
+import itertools
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,11 @@ from typing import Any, TypedDict
 
 from project.errors import UserError
 from project.evaluation.ground_truth import GroundTruth
-from project.evaluation.rle import compress
+from project.evaluation.rle import compress, mask_areas
 
 import msgspec
 import numpy as np
 
-_CHUNK = 255  # pycocotools 2.0.11 fails on more masks at once under NumPy 2.4
 _DAMAGED = (ValueError, TypeError, OverflowError, KeyError)
 
 
@@ -85,7 +84,6 @@ def load_results(
     in_memory = not isinstance(results, (str, Path))
     name = "results" if in_memory else str(results)
     rows = _decode(results, name, in_memory)
-    no_box = (np.nan,) * 4
     score = np.array([row.score for row in rows], dtype=np.float64)
     if (wrong := np.flatnonzero(~np.isfinite(score))).size:
         raise UserError(f"{name}, entry {wrong[0]}: score {score[wrong[0]]} is no finite number")
@@ -94,7 +92,7 @@ def load_results(
         image=_places(name, rows, "image_id", ground_truth.image_ids, ground_truth.name),
         category=_places(name, rows, "category_id", ground_truth.category_ids, ground_truth.name),
         score=score,
-        boxes=np.array([row.bbox or no_box for row in rows], dtype=np.float64).reshape(-1, 4),
+        boxes=_boxes(rows),
         rles=_compressed(name, [row.segmentation for row in rows]),
     )
 
@@ -116,6 +114,12 @@ def _decode(results, name: str, in_memory: bool) -> list[_Result]:
         ) from None
 
 
+def _boxes(rows: list[_Result]) -> np.ndarray:
+    no_box = (np.nan,) * 4
+    numbers = itertools.chain.from_iterable(row.bbox or no_box for row in rows)
+    return np.fromiter(numbers, np.float64, 4 * len(rows)).reshape(-1, 4)
+
+
 def _compressed(name: str, rles: list[dict | None]) -> list[dict | None]:
     """The masks with text or bytes as counts: pycocotools' overlaps take no lists of runs."""
     for number, rle in enumerate(rles):
@@ -128,7 +132,7 @@ def _compressed(name: str, rles: list[dict | None]) -> list[dict | None]:
 
 
 def _places(name: str, rows: list[_Result], key: str, known: np.ndarray, where: str) -> np.ndarray:
-    ids = np.array([getattr(row, key) for row in rows], dtype=np.int64)
+    ids = np.fromiter(map(operator.attrgetter(key), rows), np.int64, len(rows))
     wrong = np.flatnonzero(~np.isin(ids, known))
     if wrong.size:
         raise UserError(
@@ -139,7 +143,7 @@ def _places(name: str, rows: list[_Result], key: str, known: np.ndarray, where: 
     return np.searchsorted(known, ids)
 
 
-def mask_areas(results: Results, ground_truth: GroundTruth, backend: str) -> np.ndarray:
+def checked_mask_areas(results: Results, ground_truth: GroundTruth, backend: str) -> np.ndarray:
     """Pixels of each detection's mask, int64 [D], after a check of all masks.
 
     Raises:
@@ -147,39 +151,29 @@ def mask_areas(results: Results, ground_truth: GroundTruth, backend: str) -> np.
             its image.
     """
     _check_masks(results, ground_truth)
-    kernels = importlib.import_module(f"{backend}.mask")
-    rles = list(results.rles)
     try:
-        return _areas(kernels, rles)
+        return mask_areas(results.rles, backend)
     except _DAMAGED:
-        number, error = next(_failures(kernels, rles))
+        number, error = next(_failures(results.rles, backend))
         raise UserError(f"{results.name}, entry {number}: {error}") from None
 
 
-def _failures(kernels, rles: list[dict]) -> Iterator[tuple[int, Exception]]:
+def _failures(rles: Sequence[dict], backend: str) -> Iterator[tuple[int, Exception]]:
     for number, rle in enumerate(rles):
         try:
-            _areas(kernels, [rle])
+            mask_areas([rle], backend)
         except _DAMAGED as error:  # noqa: PERF203 - which one fails is the question
             yield number, error
 
 
-def _areas(kernels, rles: list[dict]) -> np.ndarray:
-    chunks = [rles[i : i + _CHUNK] for i in range(0, len(rles), _CHUNK)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        areas = [np.asarray(kernels.area(chunk), dtype=np.int64) for chunk in chunks]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *areas])
-
-
 def _check_masks(results: Results, ground_truth: GroundTruth) -> None:
-    for number, rle in enumerate(results.rles):
-        if rle is None:
-            raise UserError(
-                f"{results.name}, entry {number} has no segmentation, which masks are judged by; "
-                f"evaluate with the task 'bbox' only"
-            )
-    found = np.array([rle["size"] for rle in results.rles], dtype=np.int64).reshape(-1, 2)
+    if None in results.rles:
+        raise UserError(
+            f"{results.name}, entry {results.rles.index(None)} has no segmentation, which masks "
+            f"are judged by; evaluate with the task 'bbox' only"
+        )
+    sizes = itertools.chain.from_iterable(rle["size"] for rle in results.rles)
+    found = np.fromiter(sizes, np.int64, 2 * len(results)).reshape(-1, 2)
     expected = ground_truth.sizes[results.image]
     wrong = np.flatnonzero((found != expected).any(axis=1))
     if wrong.size:

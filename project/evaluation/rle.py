@@ -6,9 +6,16 @@ are the distances between the places where the value flips.
 
 from __future__ import annotations
 
+import importlib
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+# Masks at once: hotcoco shares many among its threads; pycocotools 2.0.11 fails on more than 255
+# under NumPy 2.4.
+_CHUNKS = {"hotcoco": 8192, "pycocotools": 255}
 
 if TYPE_CHECKING:  # its import takes more than a second, which reading results needn't spend
     import torch
@@ -119,6 +126,26 @@ def compress(runs: list[list[int]], height: int, width: int) -> list[dict[str, A
     size = [height, width]
     rles = coco_mask.frPyObjects([{"size": size, "counts": r} for r in runs], *size) if runs else []
     return [{"size": size, "counts": rle["counts"].decode("ascii")} for rle in rles]
+
+
+def mask_areas(rles: Sequence[dict[str, Any]], backend: str = "hotcoco") -> np.ndarray:
+    """Pixels of each mask, int64 [N]; ``backend`` is "hotcoco" or "pycocotools"."""
+    return np.concatenate(
+        [np.zeros(0, np.int64), *_by_kernel("area", rles, backend)], dtype=np.int64
+    )
+
+
+def mask_boxes(rles: Sequence[dict[str, Any]], backend: str = "hotcoco") -> np.ndarray:
+    """The box of each mask, float64 [N, 4]: x, y, width, height; zeros for an empty one."""
+    return np.concatenate([np.zeros((0, 4)), *_by_kernel("toBbox", rles, backend)])
+
+
+def _by_kernel(name: str, rles: Sequence[dict[str, Any]], backend: str) -> list[np.ndarray]:
+    kernel = getattr(importlib.import_module(f"{backend}.mask"), name)
+    chunk = _CHUNKS[backend]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [np.asarray(kernel(list(rles[i : i + chunk]))) for i in range(0, len(rles), chunk)]
 
 
 def decode_crop(rle: dict[str, Any]) -> tuple[np.ndarray, int, int]:

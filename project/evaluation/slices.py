@@ -18,14 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 
 from project.data.exploration.masks import pixel_claims
 from project.data.exploration.objects import FRAME_MARGIN, SIZE_NAMES, frame_contacts, size_classes
+from project.evaluation.average_precision import average_precision
 from project.evaluation.errors import BACKGROUND
 from project.evaluation.image_masks import ImageMasks
 from project.evaluation.matches import Matches
-from project.evaluation.precision_recall import average_precision, counted
+from project.evaluation.precision_recall import counted
+from project.evaluation.rle import mask_boxes
 
 import numpy as np
 
@@ -108,8 +109,7 @@ def _cut(masks: Sequence[dict], image: ImageMasks) -> np.ndarray:
     """bool [M]: which masks reach the frame of the image; empty ones don't."""
     if not len(masks):
         return np.zeros(0, bool)
-    kernels = import_module(f"{image.backend}.mask")
-    boxes = np.asarray(kernels.toBbox(list(masks)), float).reshape(-1, 4)
+    boxes = mask_boxes(masks, image.backend)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     touched = frame_contacts(corners, np.tile(image.size, (len(boxes), 1)), FRAME_MARGIN).any(1)
     return touched & (boxes[:, 2:] > 0).all(1)

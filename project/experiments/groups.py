@@ -77,8 +77,7 @@ def varied_keys(runs: Sequence[RunRecord]) -> list[str]:
     return [
         key
         for key in known
-        if not any(key == i or key.startswith(f"{i}.") for i in IGNORED)
-        and len({value_text(run.config.get(key)) for run in runs}) > 1
+        if not _is_ignored(key) and len({value_text(run.config.get(key)) for run in runs}) > 1
     ]
 
 
@@ -87,6 +86,24 @@ def _value(run: RunRecord, key: str) -> Any:
     if key in run.config:
         return run.config[key]
     return (run.columns or {}).get(key)
+
+
+def unlike_keys(group: Group) -> list[str]:
+    """Keys in which the configs of a setting's runs differ: those of one sweep have none.
+
+    Runs of two sweeps may bear one name and be different settings.
+    """
+    first, *others = [run.config for run in group.runs]
+    keys = dict.fromkeys(key for config in (first, *others) for key in config)
+    return [
+        key
+        for key in keys
+        if not _is_ignored(key) and any(config.get(key) != first.get(key) for config in others)
+    ]
+
+
+def _is_ignored(key: str) -> bool:
+    return any(key == ignored or key.startswith(f"{ignored}.") for ignored in IGNORED)
 
 
 def group_runs(runs: Sequence[RunRecord]) -> list[Group]:

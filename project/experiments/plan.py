@@ -18,6 +18,11 @@ SEED = "train.seed"
 Value = bool | int | float | str | None | Sequence
 
 
+def _is_list(values: Any) -> bool:
+    """Whether it is a sequence with anything in it, and no text."""
+    return isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+
+
 @dataclass(frozen=True)
 class Setting:
     """What sets one named setting apart: a config file of its own, or overrides, or both.
@@ -63,6 +68,21 @@ class Study:
     warmup_trials: int = 4
     seed: int = 0
 
+    def check(self) -> None:
+        """Raise a `UserError` for what can't be searched."""
+        if self.direction not in ("maximize", "minimize"):
+            raise UserError(
+                f"study: direction {self.direction!r}; expected 'maximize' or 'minimize'"
+            )
+        if self.trials < 1:
+            raise UserError(f"study: trials={self.trials}; expected at least 1")
+        for key, what in self.search.items():
+            if not isinstance(what, Range):
+                if not _is_list(what):
+                    raise UserError(f"study: {key} has no Range or list of choices, but {what!r}")
+            elif not what.low <= what.high or (what.log and what.low <= 0):
+                raise UserError(f"study: {key} has {what}; expected low <= high, above 0 for log")
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -92,18 +112,24 @@ class Sweep:
 
     def check(self) -> None:
         """Raise a `UserError` for what can't be run."""
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds {list(self.seeds)}: expected at least one, each once")
+        if not _is_list(self.seeds) or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds {self.seeds!r}: expected at least one, each once")
+        for name, setting in self.settings.items():
+            if not isinstance(setting, Setting):
+                raise UserError(f"sweep: {name!r} is {setting!r}; expected a Setting(...)")
+        for overrides in (self.overrides, *(s.overrides for s in self.settings.values())):
+            if isinstance(overrides, str):
+                raise UserError(f"sweep: overrides are a list of texts, got {overrides!r}")
         for grid in self.grids:
+            if not isinstance(grid, Mapping):
+                raise UserError(f"sweep: a grid maps config keys to values, got {grid!r}")
             for key, values in grid.items():
-                if isinstance(values, str) or not len(values):
+                if not _is_list(values):
                     raise UserError(f"sweep: {key} has no list of values, but {values!r}")
-        if self.study is not None and (any(self.grids) or self.settings):
-            raise UserError("a sweep has either a study or settings and a grid")
-        if self.study is not None and self.study.direction not in ("maximize", "minimize"):
-            raise UserError(
-                f"study: direction {self.study.direction!r}; expected 'maximize' or 'minimize'"
-            )
+        if self.study is not None:
+            if any(self.grids) or self.settings or self.center:
+                raise UserError("a sweep has either a study or settings, a grid and its center")
+            self.study.check()
         if SEED in self.keys:
             raise UserError(f"sweep: {SEED} is varied by 'seeds'")
 
@@ -175,6 +201,15 @@ def points(sweep: Sweep, folder: Path) -> list[Point]:
             if made.setdefault(point.name, point) != point:
                 raise UserError(f"sweep: two points are called {point.name}; rename a setting")
     return list(made.values())
+
+
+def first_point(sweep: Sweep, folder: Path) -> Point:
+    """Some point of a sweep with a study: that of the lowest numbers and the first choices."""
+    sweep.check()
+    search = sweep.study.search.items()
+    values = {key: what.low if isinstance(what, Range) else what[0] for key, what in search}
+    short = short_keys(sweep.keys)
+    return make_point(sweep, folder, Setting(), "", values, sweep.seeds[0], short)
 
 
 def make_point(

@@ -90,7 +90,7 @@ def find_runs(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
 def _runs_below(path: Path) -> list[Path]:
     """The run folders right below ``path``: a sweep's in its order, then others by name."""
     file = path / RECORD_FILE
-    planned = list(read_json(file)["runs"]) if file.is_file() else []
+    planned = list(_sweep_runs(file)) if file.is_file() else []
     place = {name: number for number, name in enumerate(planned)}
     below = sorted(path.iterdir(), key=lambda p: (place.get(p.name, len(place)), p.name))
     return [folder for folder in below if is_run(folder)]
@@ -136,9 +136,18 @@ def _sweep_columns(folder: Path) -> Mapping[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        return read_json(file)["runs"][folder.absolute().name]["point"]["columns"]
+        return _sweep_runs(file)[folder.absolute().name]["point"]["columns"]
     except (KeyError, TypeError):
         return None
+
+
+def _sweep_runs(file: Path) -> Mapping[str, Any]:
+    """Name → record of a sweep's runs, by its `RECORD_FILE`."""
+    content = read_json(file)
+    runs = content.get("runs") if isinstance(content, dict) else None
+    if not isinstance(runs, dict):
+        raise UserError(f"{file} isn't a sweep's record")
+    return runs
 
 
 def flatten(node: Any, key: str = "") -> dict[str, Any]:

@@ -69,6 +69,8 @@ class SweepStore:
                     store.records[name] = Record(point, **entry)
             except (KeyError, TypeError, AttributeError) as error:
                 raise UserError(f"{file} isn't a sweep's record: {error!r}") from None
+        elif store.folder.exists() and not store.folder.is_dir():
+            raise UserError(f"{folder} is a file; choose another --output")
         elif store.folder.is_dir() and any(store.folder.iterdir()):
             raise UserError(f"{folder} is no sweep's folder and not empty; choose another --output")
         return store

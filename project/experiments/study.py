@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from project.errors import UserError
+from project.errors import UserError, unknown_name
 from project.experiments.plan import Point, Range, Setting, Sweep, make_point, short_keys
-from project.experiments.runs import read_metrics, read_results
+from project.experiments.runs import flat_results, read_json, read_metrics, read_results
 from project.experiments.store import (
     DONE,
     FAILED,
@@ -31,6 +31,7 @@ class StudySource:
         self.sweep, self.folder, self.store = sweep, folder, store
         self.study = open_study(sweep, store.folder)
         self.trials, self.told = {}, {}
+        self._sizes: dict[int, int] = {}  # of each trial's metrics file, when it was last read
         records = [r for r in store.records.values() if r.trial is not None]
         self._begun = [record for record in records if _is_open(record)]
         self._left = sweep.study.trials - len(records)
@@ -61,17 +62,29 @@ class StudySource:
         return Point(f"trial-{trial.number:03}", values, seed, point.config, point.overrides)
 
     def is_hopeless(self, record: Record) -> bool:
-        """Tell the study what the run's evaluations gave since; whether it would prune the run."""
-        self._report(record)
-        return self.sweep.study.prune and self.trials[record.trial].should_prune()
+        """Tell the study what the run's evaluations gave since; whether it would prune the run.
 
-    def _report(self, record: Record) -> None:
-        trial, told = self.trials[record.trial], self.told[record.trial]
-        for row in read_metrics(self.store.run_dir(record.point.name)):
+        It is asked several times a second: only what is new is read, and judged.
+        """
+        news = self._report(record)
+        return news and self.sweep.study.prune and self.trials[record.trial].should_prune()
+
+    def _report(self, record: Record) -> bool:
+        """Tell the study what is new; whether anything was."""
+        folder, number = self.store.run_dir(record.point.name), record.trial
+        file = folder / "metrics.json"
+        size = file.stat().st_size if file.is_file() else 0
+        if size == self._sizes.get(number, 0):
+            return False
+        self._sizes[number] = size
+        trial, told = self.trials[number], self.told[number]
+        before = len(told)
+        for row in read_metrics(folder):
             value, step = row.get(self.sweep.study.metric), row["iteration"]
             if value is not None and math.isfinite(value) and step not in told:
                 trial.report(value, step)
                 told.add(step)
+        return len(told) > before
 
     def finished(self, record: Record) -> None:
         from optuna.trial import TrialState
@@ -80,14 +93,17 @@ class StudySource:
             return  # it is tried again by the next call
         self._report(record)
         trial = self.trials[record.trial]
-        value = None
+        metric, found = self.sweep.study.metric, {}
         if record.state == DONE:
-            value = read_results(self.store.run_dir(record.point.name)).get(self.sweep.study.metric)
-        if value is not None:
-            self.study.tell(trial, value)
+            folder = self.store.run_dir(record.point.name)
+            found = flat_results(read_json(folder / "results.json"))
+        if found.get(metric) is not None:
+            self.study.tell(trial, found[metric])
         else:
             state = TrialState.PRUNED if record.state == PRUNED else TrialState.FAIL
             self.study.tell(trial, state=state)
+        if record.state == DONE and metric not in found:  # no trial would ever have it
+            raise UserError(f"study: {unknown_name('metric', metric, found)}")
 
 
 def _is_open(record: Record) -> bool:

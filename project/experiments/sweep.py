@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from project.errors import UserError
-from project.experiments.plan import Sweep, points
+from project.experiments.plan import Sweep, first_point, points
 from project.experiments.runner import Pool, find_slots, run_command
 from project.experiments.store import (
     DONE,
@@ -89,6 +89,26 @@ def open_store(sweep: Sweep, folder: Path, output: Path) -> tuple[SweepStore, li
 def check_config(file: str) -> None:
     if not Path(file).is_file():
         raise UserError(f"sweep: config file {file} does not exist")
+
+
+def check_keys(sweep: Sweep, folder: Path) -> None:
+    """Raise a `UserError` for an override that a config of the sweep doesn't take.
+
+    One run tells for all whose config file and override keys are the same.
+    """
+    from project.engine.config import load_config
+
+    if sweep.study is None:
+        planned = points(sweep, folder)
+    else:
+        planned = [first_point(sweep, folder)]
+    seen = set()
+    for point in planned:
+        kind = (point.config, *(override.partition("=")[0] for override in point.overrides))
+        if kind not in seen:
+            seen.add(kind)
+            check_config(point.config)
+            load_config(point.config, point.overrides)
 
 
 def _source(sweep: Sweep, folder: Path, store: SweepStore, planned: list[Record]):

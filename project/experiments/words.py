@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from project.experiments.compare import Comparison, Trend, is_loss
-from project.experiments.groups import Group, mean_sd
+from project.experiments.groups import Group, mean_sd, unlike_keys
 from project.experiments.paired import Difference, difference
 
 import numpy as np
@@ -56,6 +56,12 @@ def _limits(found: Comparison) -> list[Sentence]:
         more = ", …" if len(found.unfinished) > 8 else ""
         many = number(len(found.unfinished), "run")
         said.append(Sentence(f"{many} without results left out: {names}{more}.", "warning"))
+    for group in found.groups:
+        if keys := unlike_keys(group):
+            more = ", …" if len(keys) > 4 else ""
+            what = f"{', '.join(keys[:4])}{more}"
+            text = f"The runs of {group.label} differ in {what}: not by seed only."
+            said.append(Sentence(text, "warning"))
     alone = [group.label for group in found.groups if len(group.runs) < 2]
     if alone and len(found.groups) > 1:
         who = "Every setting" if len(alone) == len(found.groups) else ", ".join(alone[:8])

@@ -11,7 +11,7 @@ from project.errors import UserError
 from project.visualization.files import choose_images, picture_name, write_png
 from project.visualization.overlay import draw_overlay, fit_for_drawing
 from project.visualization.records import BoxMask, DrawnObject, crop_mask
-from project.visualization.render import SHEET_NAME
+from project.visualization.render import SHEET_NAME, check_choices
 from project.visualization.sheet import contact_sheet, present_classes, side_by_side
 
 import numpy as np
@@ -56,8 +56,9 @@ def render_augmented(
     """
     if draws < 1:
         raise UserError(f"the number of draws must be at least 1, got {draws}")
-    if start < 0 or seed < 0:
+    if start < 0 or not isinstance(seed, int) or seed < 0:
         raise UserError(f"seed and start must be at least 0, got {seed} and {start}")
+    check_choices(0.0, columns)
     statistics = class_statistics(dataset)
     if hasattr(mapper, "bind"):
         mapper.bind(dataset, statistics)
@@ -69,6 +70,8 @@ def render_augmented(
         for position in range(first, first + draws):
             with sample_randomness(seed, position):
                 sample = mapper({**record, "position": position})
+            if "instances" not in sample:
+                raise UserError("the mapper gives no labels to draw; set its is_train=True")
             panel, objects = _draw_sample(sample, statistics.class_names, mapper.image_format)
             panels.append(side_by_side([(f"Position {position}: {_count(objects)}", panel)]))
             shown |= present_classes(objects)

@@ -78,18 +78,18 @@ def _find_image(records: Sequence[Mapping], name: str) -> Mapping:
 def picture_name(file_name: str, taken: set[str]) -> str:
     """A name for the PNG of ``file_name``: no folder, no special signs, unlike all in ``taken``.
 
-    The name is added to ``taken``. Annotation files come from anywhere, so nothing in a name may
-    lead out of the output folder.
+    The name is added to ``taken``, in lower case: some file systems take A.png and a.png for one
+    file. Annotation files come from anywhere, so nothing in a name may lead out of the output
+    folder.
     """
     base = PurePosixPath(str(file_name).replace("\\", "/")).stem
     base = unicodedata.normalize("NFC", base.encode("utf-8", "replace").decode())
     base = re.sub(r"[^\w.-]+", "_", base).lstrip("._-").encode()[:_MAX_NAME_BYTES]
     stem = base.decode(errors="ignore") or "image"
     name, number = f"{stem}.png", 2
-    lower = {t.lower() for t in taken}  # some file systems take A.png and a.png for one file
-    while name.lower() in lower:
+    while name.lower() in taken:
         name, number = f"{stem}-{number}.png", number + 1
-    taken.add(name)
+    taken.add(name.lower())
     return name
 
 

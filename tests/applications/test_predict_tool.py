@@ -181,6 +181,7 @@ def test_names_stay_in_the_output_folder(predict, photos, tmp_path):
         (["{broken}.jpg"], [], "none of the 1 inputs can be used: image"),
         (["{broken}.mp4"], [], "can't be opened; is it a video?"),
         ([], ["--camera", "77"], "camera 77 can't be opened"),
+        ([], ["--camera", "-1"], "camera -1: expected its number, from 0"),
         (["{broken}.jpg", "{photo}"], ["--on-broken-image", "fatal"], "broken.jpg can't be read"),
         (["{photo}"], ["--threshold", "cat=0.3"], "unknown class 'cat'"),
         (["{photo}"], ["--every", "0"], "every 0th frame"),

@@ -55,3 +55,18 @@ def test_a_config_can_ask_for_a_subset_by_name(datasets_root):
     assert len(weights) == len(class_names("tiny"))
     assert np.ptp((weights * counts)[counts > 0]) < 1e-9
     assert weights @ counts == pytest.approx(counts.sum())
+
+
+def test_the_objects_of_a_part_are_counted_where_a_part_is_trained_on(datasets_root):
+    options = {"num_images": 3, "seed": 1}
+    scheme = InverseFrequency(power=1.0)
+    weights = np.array(class_loss_weights("tiny", "train", scheme, **options))
+    part = class_statistics(subset_dicts("tiny", "train", filter_empty=True, **options))
+    assert weights == pytest.approx(loss_weights(part, scheme))
+    assert weights != pytest.approx(np.array(class_loss_weights("tiny", "train", scheme)))
+
+
+@pytest.mark.parametrize("number", [0, 2.5, 10**6])
+def test_no_part_of_such_a_size(datasets_root, number):
+    with pytest.raises(UserError, match=f"num_images={number}: .* expected 1 to as many"):
+        class_loss_weights("tiny", "train", InverseFrequency(), num_images=number)

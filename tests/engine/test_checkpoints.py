@@ -29,6 +29,7 @@ class Steps(TrainerBase):
     def __init__(self, model):
         super().__init__()
         self.model = model
+        self.beats = []
 
     def run_step(self):
         with torch.no_grad():
@@ -37,10 +38,14 @@ class Steps(TrainerBase):
     def read_losses(self):
         pass
 
+    def beat(self, phase):
+        self.beats.append(phase)
+
 
 def train(checkpointer, max_iter, start=0, **options):
     loop = Steps(checkpointer.model)
     hook = CheckpointHook(checkpointer, **{"period": 2, **options})
+    hook.loop = loop
     loop.register_hooks([hook])
     loop.train(start, max_iter)
     return hook
@@ -97,6 +102,14 @@ def test_a_kill_between_file_and_checksum_costs_nothing(checkpointer, tmp_path):
     assert choose_checkpoint(checkpointer) == tmp_path / "model_0000003.pth"
 
 
+def test_an_empty_checksum_damages_no_checkpoint(checkpointer, tmp_path):
+    train(checkpointer, 4)
+    checksum_file(tmp_path / "model_final.pth").write_bytes(b"")  # by a power cut
+    assert choose_checkpoint(checkpointer) == tmp_path / "model_final.pth"
+    (tmp_path / "model_final.pth").write_bytes(b"PK")
+    assert choose_checkpoint(checkpointer) == tmp_path / "model_0000001.pth"
+
+
 def test_no_file_is_a_start_and_no_good_file_is_an_error(checkpointer, tmp_path):
     assert choose_checkpoint(checkpointer) is None
     train(checkpointer, 2)
@@ -135,7 +148,8 @@ def test_a_full_disk_is_tried_again_while_the_run_goes_on(
 def test_the_last_checkpoint_waits_for_room_but_not_for_ever(checkpointer, tmp_path, monkeypatch):
     monkeypatch.setattr("project.engine.checkpoints.time.sleep", lambda seconds: None)
     disk = Disk(monkeypatch, failures=3)
-    train(checkpointer, 1, disk_wait=60)
+    hook = train(checkpointer, 1, disk_wait=60)
+    assert hook.loop.beats == ["checkpoint"] * 4  # else the watchdog would end the wait
     assert (disk.writes, names(tmp_path)) == (4, ["model_final.pth"])
     Disk(monkeypatch, failures=10)
     with pytest.raises(UserError, match=r"Make room, then go on with --resume"):

@@ -23,6 +23,8 @@ SCRIPT = """
     from project.errors import UserError
     from detectron2.utils import comm
 
+    CONFIG = "REPO/configs/quickstart.py"
+
     def gather():
         ranks = comm.all_gather(comm.get_rank() + 10 * comm.get_local_rank())
         if comm.is_main_process():
@@ -38,6 +40,22 @@ SCRIPT = """
         means = comm.all_gather(norm.running_mean.tolist())
         if comm.is_main_process():
             print(means)
+
+    def average():
+        import torch
+        from project.engine.config import load_config
+        from project.engine.trainer import Trainer, bare
+
+        torch.save({"model": {"proposal_generator.rpn_head.conv.bias": torch.zeros(48)}}, "rpn.pth")
+        torch.manual_seed(comm.get_rank())
+        options = ["dataset.name=tiny", "train.device=cpu", "train.output_dir=run"]
+        options += ["train.init_checkpoint=rpn.pth", "train.ema.decay=0.9"]
+        trainer = Trainer(load_config(CONFIG, options))
+        models = bare(trainer.model), trainer.ema_model
+        sums = [sum(float(p.detach().double().sum()) for p in m.parameters()) for m in models]
+        everyone = comm.all_gather(sums)
+        if comm.is_main_process():
+            print("equal", len({total for each in everyone for total in each}) == 1)
 
     def fail():
         if comm.get_rank() == 1:
@@ -61,7 +79,7 @@ SCRIPT = """
 
 def run(function: str, tmp_path: Path, url: str = "auto") -> subprocess.CompletedProcess:
     script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
+    script.write_text(textwrap.dedent(SCRIPT).replace("REPO", str(REPO)))
     command = [sys.executable, str(script), function, url]
     return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
 
@@ -74,6 +92,12 @@ def test_two_processes_on_the_cpu(tmp_path):
 
 def test_all_processes_judge_the_main_ones_batch_norm(tmp_path):
     assert run("share", tmp_path).stdout.strip() == "[[1.0, 1.0], [1.0, 1.0]]"
+
+
+@pytest.mark.slow
+def test_all_processes_begin_with_the_same_fresh_weights_with_averaging(tmp_path, datasets_root):
+    done = run("average", tmp_path)
+    assert "equal True" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_users_mistake_in_one_process_ends_the_run_with_its_words(tmp_path):

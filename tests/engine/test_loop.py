@@ -123,6 +123,19 @@ def test_state_with_averages_comes_back_and_training_goes_on_alike():
     assert torch.equal(loop.ema.module.w, averages.module.w)
 
 
+@pytest.mark.parametrize("before, after", [(None, 0.9), (0.9, None)])
+def test_averaging_may_begin_or_end_with_a_resume(before, after):
+    old, new = Line(), Line()
+    first = build_loop(old, batches(3), ema=averaged(old, before) if before else None)
+    first.train(0, 3)
+    saved = (first.ema.module if before else old).state_dict()  # a checkpoint's "model"
+    second = build_loop(new, [], ema=averaged(new, after) if after else None)
+    (second.ema.module if after else new).load_state_dict(saved)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(new.w, old.w)
+    assert not after or second.ema.n_averaged == 0
+
+
 def test_losses_are_read_together_and_put_at_their_own_iterations():
     model, data = Line(), batches(5)
     loop = build_loop(model, data, lr=0.0, read_period=2)
@@ -208,6 +221,27 @@ def test_a_signal_ends_the_loop_after_the_step():
     assert not interrupt.requested()
 
 
+def test_a_step_whose_batch_a_signal_took_away_is_not_counted():
+    def data():
+        yield from batches(2)
+        signal_self()
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+
+    loop = build_loop(Line(), data())
+    with interrupt.listening(), pytest.raises(interrupt.Interrupted):
+        loop.train(0, 4)
+    assert loop.state_dict()["iteration"] == 1
+
+
+def test_a_second_signal_at_once_is_the_same_one(monkeypatch):
+    with interrupt.listening():
+        signal_self(signal.SIGINT)
+        signal_self(signal.SIGINT)
+        monkeypatch.setattr(interrupt, "AGAIN", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal_self(signal.SIGINT)
+
+
 def test_a_signal_ends_what_can_be_dropped_at_once():
     with interrupt.listening():
         with pytest.raises(interrupt.Interrupted), interrupt.ends_at_once():
@@ -217,8 +251,8 @@ def test_a_signal_ends_what_can_be_dropped_at_once():
             raise AssertionError("began")
 
 
-def signal_self() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def signal_self(number: int = signal.SIGTERM) -> None:
+    os.kill(os.getpid(), number)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 from project.engine.watchdog import SLOWER, Sign, Watchdog, find_late
 
@@ -50,6 +51,15 @@ def test_a_run_without_trouble_leaves_no_file(tmp_path):
             watchdog.beat("step", iteration)
             time.sleep(0.1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_process_may_remove_the_folder_first(tmp_path, monkeypatch):
+    def removed(folder):
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(Path, "rmdir", removed)
+    with Watchdog(tmp_path):
+        pass
 
 
 def test_an_evaluation_may_take_longer(tmp_path):

@@ -39,6 +39,14 @@ def no_room(bytes_left, file):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.fixture(autouse=True)
+def first_event_files(monkeypatch):
+    """Event files of one second are read by name, where number 10 comes before number 9."""
+    from tensorboard.summary.writer import event_file_writer
+
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
+
+
 @pytest.fixture
 def file(tmp_path):
     return tmp_path / "metrics.json"

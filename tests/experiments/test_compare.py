@@ -176,3 +176,24 @@ def test_what_cannot_be_compared(tmp_path, make_run):
     (first / "results.json").write_text("{")
     with pytest.raises(UserError, match=r"results\.json can't be read"):
         compare([first])
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"runs": 3}'])
+def test_a_damaged_record_of_a_sweep_is_named(tmp_path, make_run, content):
+    make_run(tmp_path / "a")
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UserError, match="sweep.json isn't a sweep's record"):
+        compare([tmp_path])
+    with pytest.raises(UserError, match="sweep.json isn't a sweep's record"):
+        compare([tmp_path / "a"])
+
+
+def test_runs_of_two_sweeps_under_one_name_are_told(tmp_path, make_run):
+    for seed, lr in ((0, 0.01), (1, 0.02)):
+        store = SweepStore(tmp_path / f"sweep-{seed}", "setting")
+        store.add(Point("plain", {"setting": "plain"}, seed, "c.py", []))
+        store.save()
+        make_run(store.run_dir("plain"), seed=seed, lr=lr)
+    sweeps = [tmp_path / "sweep-0", tmp_path / "sweep-1"]
+    assert "differ in optimizer.lr: not by seed only." in texts(compare(sweeps))
+    assert "not by seed only" not in texts(compare(sweeps[:1]))

@@ -2,6 +2,7 @@
 
 from project.errors import UserError
 from project.experiments.plan import (
+    Range,
     Setting,
     Study,
     Sweep,
@@ -93,6 +94,17 @@ def test_values_that_are_none(text):
         ({"grid": {"a": ["x y", "x-y"]}}, "two points are called a-x-y_seed-0"),
         ({"grid": {"a": [1]}, "study": Study({"b": [1]})}, "either a study or settings"),
         ({"study": Study({"b": [1]}, direction="up")}, "'maximize' or 'minimize'"),
+        ({"study": Study({"b": [1]}), "center": {"a": 1}}, "either a study or settings"),
+        ({"study": Study({"b": [1]}, trials=0)}, "trials=0; expected at least 1"),
+        ({"study": Study({"b": 0.1})}, "b has no Range or list of choices, but 0.1"),
+        ({"study": Study({"b": Range(2, 1)})}, "expected low <= high"),
+        ({"study": Study({"b": Range(0, 1, log=True)})}, "above 0 for log"),
+        ({"seeds": 5}, "seeds 5: expected at least one"),
+        ({"settings": {"a": "b.py"}}, r"'a' is 'b.py'; expected a Setting"),
+        ({"settings": {"a": Setting(overrides="c=1")}}, "list of texts, got 'c=1'"),
+        ({"overrides": "c=1"}, "list of texts, got 'c=1'"),
+        ({"grid": {"a": 0.1}}, "a has no list of values, but 0.1"),
+        ({"grid": ["a"]}, "a grid maps config keys to values, got 'a'"),
     ],
 )
 def test_what_cannot_be_run(tmp_path, arguments, message):

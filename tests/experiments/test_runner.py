@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from project.errors import UserError
+from project.experiments import study
 from project.experiments.plan import Range, Study, Sweep
 from project.experiments.runner import Slot, error_line, find_slots
 from project.experiments.store import SweepStore
@@ -198,6 +199,39 @@ def test_a_study_searches_and_goes_on(run):
     assert table(store)[-1]["exit"] == "75"
     assert len({row["optimizer.lr"] for row in table(store)}) == 4
     assert states(run(sweep)) == states(store)
+
+
+def test_a_study_over_a_metric_that_no_run_has_ends_with_its_first_run(run, tmp_path):
+    pytest.importorskip("optuna")
+    sweep = Sweep("base.py", study=Study({"optimizer.lr": [0.1]}, metric="segm/ap", trials=3))
+    with pytest.raises(UserError, match="unknown metric 'segm/ap'; did you mean 'segm/AP'"):
+        run(sweep, jobs=1)
+    assert not (tmp_path / "out/trial-001").exists()
+
+
+def test_a_study_reads_metrics_again_only_when_they_grew(tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    sweep = Sweep("base.py", study=Study({"optimizer.lr": [0.1]}))
+    store = SweepStore.open(tmp_path / "out", sweep.column, sweep.keys)
+    source = study.StudySource(sweep, tmp_path, store)
+    record = source.take()
+    folder, reads = store.run_dir(record.point.name), []
+    folder.mkdir()
+    original = study.read_metrics
+    monkeypatch.setattr(study, "read_metrics", lambda f: reads.append(f) or original(f))
+    for iteration in (0, 1):
+        with open(folder / "metrics.json", "a") as file:
+            file.write(json.dumps({"iteration": iteration, "segm/AP": 5.0}) + "\n")
+        for _ in range(3):
+            assert not source.is_hopeless(record)
+    assert len(reads) == 2
+    assert source.study.trials[0].intermediate_values == {0: 5.0, 1: 5.0}
+
+
+def test_a_file_is_no_place_for_a_sweep(run, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="out is a file; choose another --output"):
+        run(Sweep("base.py"))
 
 
 def test_a_trial_that_was_stopped_goes_on(run, tmp_path):

@@ -1,5 +1,6 @@
 """What can end a run, done to the real tool: nothing is lost, and the words say how to go on."""
 
+import errno
 import json
 import os
 import random
@@ -68,6 +69,7 @@ def test_a_run_that_diverges_goes_back_with_smaller_steps(main, tmp_path):
     guard = ["train.guard.lr_factor=1e-14", "train.guard.max_rollbacks=1"]
     length = ["train.max_iter=6", "train.eval_period=0"]
     run = tmp_path / "run"
+    options.append("train.ema.decay=0.9")  # the averages get rid of the NaN too
     assert main([*TINY, *options, *guard, *length, f"train.output_dir={run}"]) == 0
     log = (run / "log.txt").read_text()
     assert "Rollback 1 of at most 1, learning rate times 1e-14" in log
@@ -112,6 +114,33 @@ def test_exhausted_memory_says_what_to_lower(main, tmp_path, capsys, monkeypatch
     assert "dataloader.train.total_batch_size (now 2), more train.accumulate (now 1)" in error
 
 
+# What goes wrong while evaluating.
+
+
+def test_a_signal_in_the_last_evaluation_says_how_to_go_on(main, tmp_path, capsys, monkeypatch):
+    def evaluate(cfg, model):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("project.engine.trainer.evaluate", evaluate)
+    run = tmp_path / "run"
+    assert main([*TINY, f"train.output_dir={run}", "train.max_iter=1"]) == 75
+    error = capsys.readouterr().err
+    assert f"stopped by SIGTERM after iteration 1 of 1; the run is saved in {run}" in error
+    assert (run / "model_final.pth").is_file()
+
+
+def test_a_full_disk_leaves_out_an_evaluation(main, tmp_path, monkeypatch):
+    def evaluate(cfg, model):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("project.engine.trainer.evaluate", evaluate)
+    run = tmp_path / "run"
+    options = ["train.max_iter=2", "train.eval_period=1"]
+    assert main([*TINY, *options, f"train.output_dir={run}"]) == 0
+    assert iterations(run) == [0, 1]
+    assert (run / "log.txt").read_text().count("this evaluation is left out") == 2
+
+
 # Resuming something else.
 
 
@@ -129,9 +158,20 @@ def test_another_batch_names_the_difference(main, begun, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(begun, run)
     options = ["dataloader.train.total_batch_size=4", "train.max_iter=4"]
+    config = (run / "config.yaml").read_bytes()
     assert main(["--resume", *TINY, *options, f"train.output_dir={run}"]) == 2
+    assert (run / "config.yaml").read_bytes() == config  # still tells of the run that is there
     error = capsys.readouterr().err
     assert "dataloader.train.total_batch_size changed from 2 to 4" in error
+
+
+def test_a_run_is_evaluated_without_its_training_images(main, begun, tmp_path, monkeypatch):
+    shutil.copytree(Path(os.environ["DETECTRON2_DATASETS"], "tiny"), tmp_path / "bare")
+    (tmp_path / "bare/annotations/train.json").unlink()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    options = [*TINY, "dataset.name=bare", f"train.output_dir={begun}"]
+    assert main(["--eval-only", *options]) == 0
+    assert read(begun / "evaluation.json")["results"] == read(begun / "results.json")["results"]
 
 
 def test_other_labels_name_the_difference(main, begun, tmp_path, capsys):

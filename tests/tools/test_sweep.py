@@ -56,7 +56,7 @@ def test_a_dry_run_of_a_sweep_file(main, capsys, tmp_path):
         "sweep = Sweep('base.py', settings={'a': Setting(), 'b': Setting('b.py')}, seeds=(0, 1))\n"
     )
     for name in ("base.py", "b.py"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("train = dict(epochs=2, seed=0)\n")
     assert main([str(file), "train.epochs=1", "--dry-run", "--output", str(tmp_path / "o")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
@@ -78,6 +78,7 @@ def test_a_dry_run_of_a_sweep_file(main, capsys, tmp_path):
         (["--config-file", "a.py", "--vary", "lr"], "expected key=value,value,..."),
         (["--config-file", "a.py", "--vary", "a=1", "--vary", "a=2"], "each key once"),
         (["--config-file", "a.py", "--seeds", "0-4"], "expected whole numbers like 0,1,2"),
+        (["--config-file", "configs/quickstart.py", "--vary", "optimizer.lrr=1"], "optimizer.lrr"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(main, capsys, arguments, message, tmp_path):
@@ -85,3 +86,14 @@ def test_mistakes_are_one_line_and_exit_2(main, capsys, arguments, message, tmp_
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_a_study_is_checked_for_its_keys_too(main, capsys, tmp_path):
+    (tmp_path / "base.py").write_text("train = dict(epochs=2, seed=0)\n")
+    file = tmp_path / "study.py"
+    file.write_text(
+        "from project.experiments import Range, Study, Sweep\n"
+        "sweep = Sweep('base.py', study=Study({'train.epoch': Range(1, 4)}))\n"
+    )
+    assert main([str(file), "--dry-run", "--output", str(tmp_path / "o")]) == 2
+    assert "train.epoch" in capsys.readouterr().err

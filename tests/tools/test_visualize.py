@@ -148,6 +148,7 @@ def test_labels_of_a_run_need_no_prediction(load_tool, run, tmp_path, monkeypatc
         (["--run", "nowhere"], "nowhere is no run folder"),
         (["--augmented"], "--augmented needs --config-file FILE or --run FOLDER"),
         (["--augmented", "--config-file", "gone.py"], "config file gone.py does not exist"),
+        (["--augmented", "--run", "r", "--dataset", "tiny_val", "--pdf"], "without --dataset and"),
         (["--dataset", "tiny_val", "seed=1"], "key=value arguments go with --augmented"),
     ],
 )

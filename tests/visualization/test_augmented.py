@@ -96,9 +96,17 @@ def test_detectron2s_own_mapper_is_drawn_too(dataset, tmp_path):
         ({"start": -1}, "at least 0, got 0 and -1"),
         ({"limit": 0}, "limit must be at least 1"),
         ({"images": ["nine"]}, "unknown image 'nine'"),
+        ({"seed": None}, "at least 0, got None and 0"),
+        ({"columns": 0}, "0 columns; expected 1 or more"),
     ],
 )
 def test_what_can_not_be_drawn(dataset, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         render_augmented(dataset, mapper_of(), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mapper_without_labels_is_named(dataset, tmp_path):
+    mapper = InstanceMapper(False, augmentations=[])
+    with pytest.raises(UserError, match="gives no labels to draw; set its is_train=True"):
+        render_augmented(dataset, mapper, tmp_path / "out")

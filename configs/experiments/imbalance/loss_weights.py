@@ -13,5 +13,7 @@ model.roi_heads.box_predictor.class_weights = L(class_loss_weights)(
     subset="${dataset.name}",
     split="${dataset.train}",
     root="${dataset.root}",
+    num_images="${dataset.num_images}",
+    seed="${train.seed}",
     scheme=L(InverseFrequency)(power=0.5),
 )

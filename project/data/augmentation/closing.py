@@ -32,7 +32,7 @@ class UntilPosition(T.Augmentation):
         super().__init__()
         self.augmentations = T.AugmentationList(list(augmentations))
         self.otherwise = T.AugmentationList(list(otherwise))
-        self.until = until
+        self.until = check_until("UntilPosition", until)
 
     def __call__(self, aug_input: T.AugInput) -> T.Transform:
         """Apply the list that is due at ``aug_input.position``.
@@ -42,6 +42,20 @@ class UntilPosition(T.Augmentation):
         """
         early = is_before(getattr(aug_input, "position", None), self.until)
         return (self.augmentations if early else self.otherwise)(aug_input)
+
+
+def check_until(owner: str, until: int) -> int:
+    """``until``; a share like 0.9 would end the augmentation with the first sample.
+
+    Raises:
+        UserError: unless it is a whole number from 0 on.
+    """
+    if isinstance(until, bool) or not isinstance(until, int) or until < 0:
+        raise UserError(
+            f"{owner}: until={until!r} must be a whole number of samples; a share of the run is "
+            f"written with ${{part:...}}, see UntilPosition"
+        )
+    return until
 
 
 def is_before(position: int | None, until: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from project.data.augmentation.closing import is_before
+from project.data.augmentation.closing import check_until, is_before
 from project.data.objects import Objects, Picture
 from project.data.patches import Patch, tight
 from project.data.statistics import ClassStatistics
@@ -64,7 +64,8 @@ class CopyPaste:
             raise UserError(f"CopyPaste: {unknown_name('class_weights', class_weights, [INVERSE])}")
         self.probability, self.max_objects = probability, max_objects
         self.class_weights, self.placement = class_weights, placement
-        self.min_visible, self.until = min_visible, until
+        self.min_visible = min_visible
+        self.until = None if until is None else check_until("CopyPaste", until)
         self._records: Sequence[dict] | None = None
 
     def bind(self, records: Sequence[dict], statistics: ClassStatistics) -> None:

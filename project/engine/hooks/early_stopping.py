@@ -50,8 +50,10 @@ class EarlyStopping(HookBase):
 
     def after_step(self) -> None:
         if is_due(self.trainer, self._period):
-            mine = self._goal.newest(self.trainer.storage, self.trainer.iter)
-            value = comm.all_gather(mine)[0]
+            value = None
+            if comm.is_main_process():
+                value = self._goal.newest(self.trainer.storage, self.trainer.iter)
+            value = comm.all_gather(value)[0]
             if value is not None:
                 self._take(value)
 

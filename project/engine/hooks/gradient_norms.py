@@ -7,12 +7,12 @@ import math
 from collections import defaultdict
 
 from project.engine.checks import check_whole
+from project.engine.loop import bare
 
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,7 @@ class GradientNorms(HookBase):
 def gradient_norms(model: nn.Module, scale: float = 1.0) -> dict[str, float]:
     """``{"total": norm, child: norm, ...}``, divided by ``scale``, from one read of the device."""
     gradients: dict[str, list[torch.Tensor]] = defaultdict(list)
-    if isinstance(model, DistributedDataParallel):
-        model = model.module
-    for name, parameter in model.named_parameters():
+    for name, parameter in bare(model).named_parameters():
         child = gradients[name.split(".")[0]]
         if parameter.grad is not None:
             child.append(parameter.grad)

@@ -10,18 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from project.engine.checks import check_whole
 from project.engine.hooks.moments import is_due, needs_a_last_time
+from project.engine.loop import bare, share_buffers
 from project.errors import UserError, from_worker
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +75,9 @@ class ValidationLoss(HookBase):
     def _measure(self) -> None:
         if not self._records:
             return
-        model = self.trainer.run.evaluated_model
-        if isinstance(model, DistributedDataParallel | AveragedModel):
-            model = model.module  # ranks have shares of different length: nothing may be exchanged
-        _share_buffers(model)
+        # Ranks have shares of different length: nothing may be exchanged batch by batch.
+        model = bare(self.trainer.run.evaluated_model)
+        share_buffers(model)
         with _generators_kept(model):
             loader = build_detection_test_loader(
                 self._records, mapper=self._mapper, num_workers=self._num_workers
@@ -164,10 +161,3 @@ def _generators_kept(model: nn.Module) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-
-
-def _share_buffers(model: nn.Module) -> None:
-    """Give all ranks the main one's running figures, so that they judge one model."""
-    if comm.get_world_size() > 1:
-        for buffer in model.buffers():
-            dist.broadcast(buffer, src=0)

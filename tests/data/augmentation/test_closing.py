@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from project.data.augmentation import UntilPosition
+from project.data.augmentation import CopyPaste, UntilPosition
 from project.data.mapper import InstanceMapper
 from project.errors import UserError
 
@@ -57,3 +57,11 @@ def test_a_sample_without_position_is_refused(record):
         grey(record)
     with pytest.raises(UserError, match="needs the sample's position"):
         UntilPosition([], 8)(T.AugInput(np.zeros((2, 2, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("until", [0.9, -1, "9", True])
+def test_a_share_of_the_run_is_no_position(until):
+    with pytest.raises(UserError, match="UntilPosition: until=.* must be a whole number"):
+        UntilPosition([], until)
+    with pytest.raises(UserError, match="CopyPaste: until=.* must be a whole number"):
+        CopyPaste(until=until)

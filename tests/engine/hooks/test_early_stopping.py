@@ -65,7 +65,7 @@ def test_a_resumed_run_stops_where_the_unbroken_one_does(make_loop, metric_hook)
     assert unbroken[0] == 9
 
 
-def test_all_ranks_follow_rank_zero(make_loop, metric_hook, monkeypatch):
+def test_all_ranks_follow_rank_zero(make_loop, metric_hook, monkeypatch, caplog):
     heard = iter([50.0, 40.0])
     given = []
 
@@ -74,10 +74,12 @@ def test_all_ranks_follow_rank_zero(make_loop, metric_hook, monkeypatch):
         return [next(heard), mine]
 
     monkeypatch.setattr(comm, "all_gather", all_gather)
+    monkeypatch.setattr(comm, "is_main_process", lambda: False)
     iteration, reason, _ = stops_at(make_loop, metric_hook, [], patience=1)
     assert iteration == 3
     assert "50.0000 at iteration 1" in reason
     assert given == [None, None]  # this rank has no metrics
+    assert not caplog.text  # ... and complains of none
 
 
 def test_a_metric_that_is_never_stored_is_told_and_stops_nothing(make_loop, metric_hook, caplog):

@@ -146,7 +146,7 @@ def test_the_averaged_model_is_judged(make_loop):
     with torch.no_grad():
         averaged.module.factor.fill_(10.0)
     hook = ValidationLoss(RECORDS, keep, period=0)
-    storage = train(make_loop, hook, judged=averaged)
+    storage = train(make_loop, hook, judged=averaged.module)
     assert storage.history("validation/loss_y").latest() == 30.0
 
 

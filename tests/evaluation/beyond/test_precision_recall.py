@@ -6,10 +6,10 @@ import contextlib
 import io
 import warnings
 
+from project.evaluation.average_precision import average_precision
 from project.evaluation.evaluate import match
 from project.evaluation.precision_recall import (
     at_scores,
-    average_precision,
     best_threshold,
     class_curve,
     curve,

@@ -34,8 +34,14 @@ INSTALL_REQUIRES = [
 ]
 
 SWEEP = ["optuna>=4.5,<6", "submitit>=1.5.3"]
+SEMANTIC = ["segmentation-models-pytorch>=0.6,<0.7", "timm>=1.0.20,<2"]
+DETR = ["transformers>=5.20,<6"]
+MATTING = ["pymatting>=1.1.15,<2"]
 EXTRAS = {
     "sweep": SWEEP,
+    "semantic": SEMANTIC,
+    "detr": DETR,
+    "matting": MATTING,
     "test": [
         "pytest>=9",
         "hypothesis>=6.150",
@@ -44,6 +50,9 @@ EXTRAS = {
         "playwright>=1.60",
         "ruff>=0.17",
         *SWEEP,
+        *SEMANTIC,
+        *DETR,
+        *MATTING,
     ],
     "dev": ["ruff>=0.17", "pre-commit>=4"],
 }
@@ -57,7 +66,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["project", "project.*"]),
-    package_data={"project.visualization.page": ["*.j2", "*.css"]},
+    package_data={"project.visualization.page": ["*.j2", "*.css", "*.js"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS,
 )

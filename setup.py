@@ -35,7 +35,7 @@ INSTALL_REQUIRES = [
 
 SWEEP = ["optuna>=4.5,<6", "submitit>=1.5.3"]
 SEMANTIC = ["segmentation-models-pytorch>=0.6,<0.7", "timm>=1.0.20,<2"]
-DETR = ["transformers>=5.20,<6"]
+DETR = ["transformers>=5.20,<6", "scipy>=1.11"]  # Mask2Former's loss takes SciPy
 MATTING = ["pymatting>=1.1.15,<2"]
 EXTRAS = {
     "sweep": SWEEP,

@@ -105,7 +105,7 @@ def find_sources(args: argparse.Namespace) -> tuple[str, SplitSource, SplitSourc
 
 def subset_sources(dataset: str, root: Path | None) -> tuple[str, SplitSource, SplitSource | None]:
     """The sources that ``<subset>`` (train beside val) or ``<subset>_<split>`` names."""
-    from project.data.catalog import SCENES, subset_dir
+    from project.data.catalog import BUILT_IN, subset_dir
     from project.data.root import datasets_root
     from project.errors import unknown_name
     from project.visualization.exploration import SplitSource
@@ -117,19 +117,19 @@ def subset_sources(dataset: str, root: Path | None) -> tuple[str, SplitSource, S
         file = folder / "annotations" / f"{split}.json"
         return SplitSource(split, file, folder / "images" / split) if file.is_file() else None
 
-    if dataset == SCENES or (base / dataset / "annotations").is_dir():
+    if dataset in BUILT_IN or (base / dataset / "annotations").is_dir():
         found = source(dataset, "train")
         if found is None:
             raise UserError(f"subset {dataset!r} has no split train; name one: {dataset}_<split>")
         return dataset, found, source(dataset, "val")
     subset, _, split = dataset.rpartition("_")
-    if (subset == SCENES or (base / subset / "annotations").is_dir()) and subset:
+    if (subset in BUILT_IN or (base / subset / "annotations").is_dir()) and subset:
         if (found := source(subset, split)) is not None:
             return dataset, found, None
         known = sorted(p.stem for p in (subset_dir(subset, root) / "annotations").glob("*.json"))
         raise UserError(f"subset {subset!r}: {unknown_name('split', split, known)}")
     known = sorted(p.parent.name for p in base.glob("*/annotations") if p.is_dir())
-    raise UserError(f"{unknown_name('subset', dataset, [*known, SCENES])} in {base}")
+    raise UserError(f"{unknown_name('subset', dataset, [*known, *BUILT_IN])} in {base}")
 
 
 def config_detector(file: Path):

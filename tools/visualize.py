@@ -29,7 +29,7 @@ from project.applications.pictures import render_sources
 from project.applications.thresholds import DEFAULT_THRESHOLD
 from project.data.catalog import register_subset
 from project.engine.config import build, load_config, load_run, require, select
-from project.engine.evaluate import RESULTS_FILE, predict_dataset
+from project.engine.evaluate import predict_dataset, results_file
 from project.engine.launch import Processes, choose_device
 from project.errors import UserError, exits_with_two
 from project.visualization import render_results
@@ -186,7 +186,7 @@ def register(name: str | None, cfg) -> str:
 
 def run_results(cfg, name: str) -> Path:
     """The run's results file on dataset ``name``; its model makes one where there is none."""
-    file = Path(cfg.train.output_dir, "inference", name, RESULTS_FILE)
+    file = results_file(cfg, name)
     if file.is_file():
         return file
     cfg.train.device = choose_device(select(cfg, "train.device"), Processes())

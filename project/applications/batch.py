@@ -61,19 +61,18 @@ def predict_sources(
     Raises:
         UserError: if nothing can be read, or nothing written.
     """
-    _check(save, every, max_frames, on_broken_image)
+    _check_outputs(save)
+    check_frames(every, max_frames, on_broken_image)
     summary = Summary()
-    frames = _frames(sources, every, summary, fatal=on_broken_image == "fatal")
+    frames = frames_of(sources, every, summary.skipped, fatal=on_broken_image == "fatal")
     with ExitStack() as stack:
         outputs = []
         for name in dict.fromkeys(save):
             options = {"by_instance": by_instance} if name == "overlays" else {}
             outputs.append(OUTPUTS[name](Path(output_dir), predictor.class_names, **options))
             stack.callback(outputs[-1].close)
-        total = count_frames(sources, every)
-        total = max_frames if total is None else min(total, max_frames or total)
-        advance = stack.enter_context(_bar(total, shown=progress))
-        for batch in _batches(frames, predictor.batch_size, max_frames):
+        advance = stack.enter_context(progress_bar(sources, every, max_frames, shown=progress))
+        for batch in batches_of(frames, predictor.batch_size, max_frames):
             images = [frame.image for frame in batch]
             for frame, found in zip(batch, predictor(images, channels="RGB"), strict=True):
                 for output in outputs:
@@ -87,12 +86,16 @@ def predict_sources(
     return summary
 
 
-def _check(save: Sequence[str], every: int, max_frames: int | None, policy: str) -> None:
+def _check_outputs(save: Sequence[str]) -> None:
     for name in save:
         if name not in OUTPUTS:
             raise UserError(unknown_name("output", name, OUTPUTS))
     if not save:
         raise UserError(f"nothing to save: name one or more of {', '.join(OUTPUTS)}")
+
+
+def check_frames(every: int, max_frames: int | None, policy: str) -> None:
+    """Raise a `UserError` for numbers of frames out of range, or an unknown policy."""
     if every < 1:
         raise UserError(f"every {every}th frame: expected at least 1")
     if max_frames is not None and max_frames < 1:
@@ -101,25 +104,31 @@ def _check(save: Sequence[str], every: int, max_frames: int | None, policy: str)
         raise UserError(unknown_name("on_broken_image", policy, POLICIES))
 
 
-def _frames(
-    sources: Sequence[Source], every: int, summary: Summary, *, fatal: bool
+def frames_of(
+    sources: Sequence[Source], every: int, skipped: list[str], *, fatal: bool
 ) -> Iterator[Frame]:
+    """The frames of all sources, one after another.
+
+    Args:
+        skipped: gets a line for each source that can't be read, which is also logged;
+        fatal: unless that is to raise its error.
+    """
     for source in sources:
         frames = read_frames(source, every)
-        yield from frames if fatal else _skipping(frames, summary)
+        yield from frames if fatal else _skipping(frames, skipped)
 
 
-def _skipping(frames: Iterator[Frame], summary: Summary) -> Iterator[Frame]:
+def _skipping(frames: Iterator[Frame], skipped: list[str]) -> Iterator[Frame]:
     """``frames`` until one can't be read, which is noted."""
     try:
         yield from frames
     except UnreadableImage as error:
-        summary.skipped.append(str(error))
+        skipped.append(str(error))
         logger.warning("skipped: %s", error)
 
 
-def _batches(frames: Iterator[Frame], size: int, max_frames: int | None) -> Iterator[list[Frame]]:
-    """Lists of at most ``size`` frames."""
+def batches_of(frames: Iterator[Frame], size: int, max_frames: int | None) -> Iterator[list[Frame]]:
+    """Lists of at most ``size`` frames, ``max_frames`` in all."""
     batch: list[Frame] = []
     for number, frame in enumerate(frames, 1):
         batch.append(frame)
@@ -134,8 +143,11 @@ def _batches(frames: Iterator[Frame], size: int, max_frames: int | None) -> Iter
         yield batch
 
 
-def _bar(total: int | None, *, shown: bool):
+def progress_bar(sources: Sequence[Source], every: int, max_frames: int | None, *, shown: bool):
+    """A bar on the terminal that counts frames, to be used as a context."""
     from tqdm import tqdm
 
+    total = count_frames(sources, every)
+    total = max_frames if total is None else min(total, max_frames or total)
     # disable=None: no bar where standard error is no terminal.
     return tqdm(total=total, unit="image", disable=None if shown else True)

@@ -86,6 +86,12 @@ class SoftMasks:
         tight = crop_mask(pasted[0].numpy())
         return tight and BoxMask(tight.pixels, tight.x + x0, tight.y + y0)
 
+    def probability(self, index: int) -> np.ndarray:
+        """One mask before the threshold at the image's size, float32 ``[H, W]``, 0-1."""
+        one = slice(index, index + 1)
+        pasted = paste_masks_in_image(self.soft[one], self.boxes_xyxy[one], self.image_size, -1.0)
+        return pasted[0].numpy().astype(np.float32) / 255
+
     def rles(self) -> list[dict]:
         """Each mask as COCO's compressed RLE, ``counts`` as text; none is drawn at full size."""
         return encode_boxed_masks(self.soft, self.boxes_xyxy, self.image_size, self.threshold)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from project.applications.drawing import draw_prediction
 from project.applications.inputs import Frame
+from project.applications.picture_files import PictureFiles
 from project.errors import UserError
 from project.visualization.files import make_folder, picture_name, write_png
 from project.visualization.palette import class_color, instance_colors
@@ -153,49 +154,17 @@ class OverlayOutput:
     def __init__(
         self, folder: Path, class_names: Sequence[str], *, by_instance: bool = False
     ) -> None:
-        self._folder, self._class_names = folder / "overlays", class_names
-        self._by_instance = by_instance
-        self._video = None
-        self._key = ""
-        self._size = (0, 0)
+        self._class_names, self._by_instance = class_names, by_instance
+        self._pictures = PictureFiles(folder / "overlays")
 
     def add(self, frame: Frame, instances: Instances) -> None:
         picture = draw_prediction(
             frame.image, instances, self._class_names, by_instance=self._by_instance
         )
-        if frame.source.moves:
-            self._add_to_video(frame, picture)
-        else:
-            write_png(self._folder / f"{frame.key}.png", picture)
-
-    def _add_to_video(self, frame: Frame, picture: np.ndarray) -> None:
-        import cv2
-
-        if self._video is None or self._key != frame.source.key:
-            self.close()
-            self._key = frame.source.key
-            # Encoders want even sides.
-            self._size = picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2
-            self._video = self._new_video(frame)
-        width, height = self._size
-        if (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2) != self._size:
-            picture = cv2.resize(picture, self._size)  # few videos change their size on the way
-        self._video.write(cv2.cvtColor(picture[:height, :width], cv2.COLOR_RGB2BGR))
-
-    def _new_video(self, frame: Frame):
-        import cv2
-
-        file = self._folder / f"{self._key}.mp4"
-        make_folder(file.parent)
-        video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.rate, self._size)
-        if not video.isOpened():
-            raise UserError(f"video {file} can't be written; is there room, and may you write?")
-        return video
+        self._pictures.add(frame, picture)
 
     def close(self) -> None:
-        if self._video is not None:
-            self._video.release()
-            self._video = None
+        self._pictures.close()
 
 
 OUTPUTS = {

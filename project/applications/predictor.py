@@ -3,6 +3,7 @@
 from project.applications import Predictor
 predictor = Predictor("output/quickstart")
 instances = predictor("photo.jpg")
+alpha = predictor.probability("photo.jpg", "person")
 """
 
 from __future__ import annotations
@@ -12,22 +13,26 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from project.applications.choice import Choice, soft_mask
 from project.applications.masks import SoftMasks
-from project.applications.thresholds import class_thresholds
+from project.applications.regions import RegionMasks, class_regions
+from project.applications.thresholds import DEFAULT_THRESHOLD, class_thresholds
 from project.data.catalog import class_names
 from project.data.images import planes
 from project.engine.checkpoints import checkpoint_files
 from project.engine.config import build, load_run, require, select
-from project.engine.evaluate import check_num_classes, load_weights
+from project.engine.evaluate import check_num_classes, load_weights, without_hub
 from project.engine.launch import Processes, choose_device
-from project.errors import UserError, one_line
+from project.errors import UserError, one_line, unknown_name
+from project.modeling.semantic import SemanticSegmenter
+from project.modeling.transformers_segmenter import TransformersSegmenter
 
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import detection_utils
 from detectron2.data import transforms as T
-from detectron2.modeling import FastRCNNOutputLayers
+from detectron2.modeling import FastRCNNOutputLayers, GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import nn
@@ -44,11 +49,16 @@ class UnreadableImage(UserError):
 class Predictor:
     """Finds the objects in images with the model of a run folder.
 
+    A semantic model gives one object for each class that an image shows: all that its label map
+    has of the class.
+
     Args:
         run_dir: folder of a run, with ``config.yaml`` and checkpoints. Read as plain data.
         weights: "newest", "best" (by the run's own metric) or a checkpoint file.
         thresholds: the lowest score that counts: for all classes, or by class name. None takes the
-            run folder's ``thresholds.json``, or 0.5 where there is none.
+            run folder's ``thresholds.json``, or 0.5 where there is none. A semantic model's score
+            is the mean probability over all that an image shows of a class, so a threshold drops a
+            class from an image and never moves an edge; without ``thresholds.json`` it is 0.
         device: "cpu", "cuda", "cuda:1", …; None takes the run's, or the CPU where that is missing.
         batch_size: images that go through the model together. Images of different sizes are padded
             to the largest then, which can change scores a little.
@@ -57,6 +67,7 @@ class Predictor:
     Attributes:
         class_names: of ``pred_classes``, in order.
         thresholds: float64 [K], by class.
+        semantic: whether the model tells classes, and not objects.
 
     Raises:
         UserError: if the folder is no run, holds no such checkpoint, or doesn't fit together.
@@ -78,12 +89,14 @@ class Predictor:
         require(cfg, "model", "dataloader.test.mapper", "train.device")
         file = checkpoint_file(run_dir, weights)
         self.class_names = _classes(cfg, file)
-        self.thresholds = class_thresholds(self.class_names, thresholds, run_dir)
         self.batch_size = batch_size
         self.device = choose_device(device or select(cfg, "train.device"), Processes())
         mapper = build(cfg.dataloader.test.mapper, "dataloader.test.mapper")
         self._augmentations, self._input_format = mapper.augmentations, mapper.image_format
-        self._model = build(cfg.model, "model").to(self.device).eval()
+        self._model = build(without_hub(cfg).model, "model").to(self.device).eval()
+        self.semantic = isinstance(self._model, SemanticSegmenter)
+        usual = 0.0 if self.semantic else DEFAULT_THRESHOLD
+        self.thresholds = class_thresholds(self.class_names, thresholds, run_dir, usual)
         check_num_classes(self._model, self.class_names)
         load_weights(DetectionCheckpointer(self._model), str(file), self.class_names)
         _set_lowest_score(self._model, self.thresholds.min(initial=1.0))
@@ -100,8 +113,8 @@ class Predictor:
 
         Returns:
             On the CPU, at the image's own size, surest first: ``pred_boxes`` (XYXY pixels),
-            ``scores``, ``pred_classes`` (see `class_names`) and, where the model has a mask head,
-            ``pred_masks``: `SoftMasks`, which iterate over bitmaps.
+            ``scores``, ``pred_classes`` (see `class_names`) and, where the model gives masks,
+            ``pred_masks``: `SoftMasks` or `RegionMasks`, which iterate over bitmaps.
 
         Raises:
             UnreadableImage: if a file can't be read.
@@ -117,6 +130,38 @@ class Predictor:
         while batch := list(itertools.islice(images, self.batch_size)):
             yield from self._predict([self._input(image, channels) for image in batch])
 
+    def probability(
+        self,
+        image: Image,
+        class_name: str = "person",
+        choice: Choice | None = None,
+        *,
+        channels: str = "BGR",
+    ) -> np.ndarray:
+        """How probably each pixel belongs to a class's objects, float32 ``[H, W]``, 0-1.
+
+        See `project.applications.choice.soft_mask`, which does the same to what `__call__` found.
+
+        Args:
+            choice: some of the objects, as ``Choice("largest")``; None for all.
+
+        Raises:
+            NobodyFound: if the image doesn't show what is asked for.
+            UserError: if the model doesn't know the class, or has no masks; or as `__call__`.
+        """
+        index = self.class_index(class_name)
+        return soft_mask(self(image, channels=channels), index, class_name, choice)
+
+    def class_index(self, name: str) -> int:
+        """The place of a class in ``pred_classes``.
+
+        Raises:
+            UserError: if the model doesn't know it.
+        """
+        if name not in self.class_names:
+            raise UserError(unknown_name("class of the model", name, self.class_names))
+        return self.class_names.index(name)
+
     def _input(self, image: Image, channels: str) -> dict:
         if not isinstance(image, np.ndarray):
             image, channels = read_rgb(image), "RGB"
@@ -129,17 +174,33 @@ class Predictor:
 
     @torch.no_grad()  # results may be changed in place, which inference mode forbids
     def _predict(self, inputs: list[dict]) -> list[Instances]:
-        raw = self._model.inference(inputs, do_postprocess=False)
-        return [self._finish(r, x) for r, x in zip(raw, inputs, strict=True)]
+        if isinstance(self._model, GeneralizedRCNN):
+            raw = self._model.inference(inputs, do_postprocess=False)
+            return [self._finish(r, x) for r, x in zip(raw, inputs, strict=True)]
+        outputs = self._model(inputs)
+        if self.semantic:
+            return [class_regions(output["sem_seg"], self.thresholds) for output in outputs]
+        return [self._finish_large(output["instances"]) for output in outputs]
+
+    def _finish_large(self, found: Instances) -> Instances:
+        """What a model gives with masks of the image's size, above the thresholds, on the CPU."""
+        found = self._counting(found.to("cpu"))
+        found = found[found.scores.argsort(descending=True, stable=True)]
+        if found.has("pred_masks"):
+            found.set("pred_masks", RegionMasks(np.asarray(found.pred_masks).astype(bool)))
+        return found
+
+    def _counting(self, found: Instances) -> Instances:
+        """Those from the thresholds on."""
+        lowest = torch.from_numpy(self.thresholds).to(found.scores.dtype)[found.pred_classes]
+        return found[found.scores >= lowest]
 
     def _finish(self, raw: Instances, image: dict) -> Instances:
         """Detections at the size of the image, above the thresholds, on the CPU."""
         size, fields = (image["height"], image["width"]), raw.to("cpu").get_fields()
         if "pred_masks" in fields:  # under another name, nobody pastes them
             fields["soft_masks"] = fields.pop("pred_masks")[:, 0].float()
-        found = detector_postprocess(Instances(raw.image_size, **fields), *size)
-        lowest = torch.from_numpy(self.thresholds).to(found.scores.dtype)[found.pred_classes]
-        found = found[found.scores >= lowest]
+        found = self._counting(detector_postprocess(Instances(raw.image_size, **fields), *size))
         if found.has("soft_masks"):
             masks = SoftMasks(found.soft_masks, found.pred_boxes.tensor, size)
             found.remove("soft_masks")
@@ -195,8 +256,9 @@ def _classes(cfg, file: Path) -> list[str]:
     if not names:
         require(cfg, "dataset.name", "dataset.root")
         return class_names(select(cfg, "dataset.name"), select(cfg, "dataset.root"))
-    require(cfg, "model.roi_heads.num_classes")
-    cfg.model.roi_heads.num_classes = len(names)
+    place = "model.roi_heads" if "roi_heads" in cfg.model else "model"
+    require(cfg, f"{place}.num_classes")
+    select(cfg, place).num_classes = len(names)
     return [str(name) for name in names]
 
 
@@ -207,7 +269,7 @@ def _set_lowest_score(model: nn.Module, threshold: float) -> None:
     less is a mask less to predict.
     """
     for module in model.modules():
-        if isinstance(module, FastRCNNOutputLayers):
+        if isinstance(module, FastRCNNOutputLayers | TransformersSegmenter):
             # The model wants more than this score; ours is "at least", taken exactly afterwards.
             module.test_score_thresh = 0.999 * threshold
 

@@ -18,6 +18,7 @@ def class_thresholds(
     classes: Sequence[str],
     given: float | Mapping[str, float | None] | None,
     run_dir: str | Path,
+    default: float = DEFAULT_THRESHOLD,
 ) -> np.ndarray:
     """float64 [K]: the lowest score that counts, by class.
 
@@ -25,7 +26,8 @@ def class_thresholds(
         classes: the K names, in the model's order.
         given: one for all classes, or by name; None takes those of the run folder's
             `THRESHOLDS_FILE` (name → number, chosen on the validation images), if it has one.
-            Classes that aren't named, or have None, take `DEFAULT_THRESHOLD`.
+            Classes that aren't named, or have None, take the default.
+        default: where nothing else tells.
 
     Raises:
         UserError: for a class that the model lacks, or anything but a number from 0 to 1.
@@ -34,7 +36,7 @@ def class_thresholds(
     if given is None:
         file = Path(run_dir, THRESHOLDS_FILE)
         if not file.is_file():
-            return np.full(len(classes), DEFAULT_THRESHOLD)
+            return np.full(len(classes), float(default))
         given, source = _read(file), str(file)
     if not isinstance(given, Mapping):
         return np.full(len(classes), _checked(given, "the threshold"))
@@ -44,7 +46,7 @@ def class_thresholds(
     chosen = (given.get(name) for name in classes)
     return np.array(
         [
-            DEFAULT_THRESHOLD if value is None else _checked(value, f"{source}: {name}'s")
+            float(default) if value is None else _checked(value, f"{source}: {name}'s")
             for name, value in zip(classes, chosen, strict=True)
         ]
     )

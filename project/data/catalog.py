@@ -2,7 +2,8 @@
 
 A subset is a folder ``<root>/<subset>`` with ``annotations/<split>.json`` and
 ``images/<split>/``, as `project.data.subset` writes it; its registered name is
-``<subset>_<split>``. ``scenes`` is built in and made on first use.
+``<subset>_<split>``. ``scenes``, and ``scenes_person`` with the persons alone, are built in and
+made on first use.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 SCENES = "scenes"
+PERSON_SCENES = "scenes_person"
+BUILT_IN = (SCENES, PERSON_SCENES)
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +59,11 @@ class SubsetDicts(Sequence):
 
 def subset_dir(subset: str, root: str | Path | None = None) -> Path:
     """The absolute folder of a subset; the built-in scenes are drawn if they aren't there yet."""
-    if subset == SCENES:
-        from project.data.scenes import make_scenes
+    if subset in BUILT_IN:
+        from project.data.scenes import make_person_scenes, make_scenes
 
-        return Path(make_scenes(datasets_root(root))).absolute()
+        make = {SCENES: make_scenes, PERSON_SCENES: make_person_scenes}[subset]
+        return make(datasets_root(root)).absolute()
     return (datasets_root(root) / subset).absolute()
 
 
@@ -131,7 +135,7 @@ def subset_dicts(
 
 def draw(records: Sequence[dict], number: int, seed: int, name: str) -> np.ndarray:
     """The places, ascending, of ``number`` records that ``seed`` takes from dataset ``name``."""
-    if not 1 <= number <= len(records):
+    if not isinstance(number, int) or not 1 <= number <= len(records):
         raise UserError(
             f"dataset.num_images={number}: dataset {name!r} has {len(records)} images to take, "
             f"expected 1 to as many"
@@ -229,8 +233,9 @@ def _split_file(subset: str, split: str, folder: Path) -> Path:
 
 def _missing(subset: str, folder: Path) -> str:
     known = sorted(p.parent.name for p in folder.parent.glob(f"*/{MANIFEST}"))
+    unknown = unknown_name("subset", subset, [*known, *BUILT_IN])
     return (
-        f"{unknown_name('subset', subset, [*known, SCENES])}: no annotations in {folder}; make it "
+        f"{unknown}: no annotations in {folder}; make it "
         f"with `python datasets/prepare_coco_subset.py --name {subset} --root {folder.parent} "
         f"...` (see datasets/README.md), or point DETECTRON2_DATASETS at the folder that holds it"
     )

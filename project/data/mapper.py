@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from project.data.broken_images import BrokenImage
-from project.data.images import ImageCache, planes
+from project.data.images import planes
 from project.data.instances import MASK_FORMATS, as_instances
-from project.data.objects import Objects, Picture, named, record_objects
-from project.data.occlusion import Occlusion, hidden_pixels
+from project.data.objects import Objects, Picture, record_objects
+from project.data.occlusion import hidden_pixels
+from project.data.picture_reader import PictureReader
 from project.data.statistics import ClassStatistics
 from project.errors import UserError, unknown_name
 
-import numpy as np
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 
-# What may be done to a finished picture: labels needn't follow, or only lose what is hidden.
-_IN_PLACE = (Occlusion, T.ColorTransform, T.BlendTransform, T.NoOpTransform)
 
-
-class InstanceMapper:
+class InstanceMapper(PictureReader):
     """Reads and augments one image of a dataset; polygons and RLE may be mixed.
 
     It gives what `detectron2.data.DatasetMapper` gives with ``use_instance_mask``, bit masks and
@@ -62,13 +56,10 @@ class InstanceMapper:
             raise UserError(unknown_name("mask_format", mask_format, MASK_FORMATS))
         if copy_paste is not None and not is_train:
             raise UserError("copy_paste is for training: it needs labels")
+        super().__init__(augmentations, final_augmentations, image_format, cache_mb)
         self.is_train = is_train
-        self.augmentations = T.AugmentationList(list(augmentations))
         self.copy_paste = copy_paste
-        self.final_augmentations = T.AugmentationList(list(final_augmentations))
-        self.image_format = image_format
         self.mask_format = mask_format
-        self.cache = ImageCache(cache_mb)
 
     def bind(self, records: Sequence[dict], statistics: ClassStatistics) -> None:
         """Say which dataset this is: called by the loader, with the records that it holds anyway.
@@ -93,7 +84,7 @@ class InstanceMapper:
             UserError: if an annotation has no usable mask, or a final augmentation moves pixels.
         """
         result = {key: value for key, value in record.items() if key != "annotations"}
-        image, transforms = self._augmented(self._read(result), self.augmentations, record)
+        image, transforms = self._opened(result)
         if not self.is_train:
             image, _ = self._finished(image, record)
             return {**result, "image": planes(image)}
@@ -110,49 +101,14 @@ class InstanceMapper:
 
     def _picture(self, record: dict) -> Picture:
         """The picture of ``record`` after ``augmentations`` alone."""
-        image, transforms = self._augmented(self._read(dict(record)), self.augmentations, record)
+        image, transforms = self._opened(dict(record))
         return Picture(image, self._objects(record, transforms, image.shape[:2]))
-
-    def _augmented(
-        self, image: np.ndarray, augmentations: T.AugmentationList, record: dict
-    ) -> tuple[np.ndarray, T.TransformList]:
-        aug_input = T.AugInput(image)
-        aug_input.position = record.get("position")
-        transforms = augmentations(aug_input)
-        return aug_input.image, transforms
-
-    def _finished(self, image: np.ndarray, record: dict) -> tuple[np.ndarray, T.TransformList]:
-        image, transforms = self._augmented(image, self.final_augmentations, record)
-        for step in transforms.transforms:
-            if not isinstance(step, _IN_PLACE):
-                raise UserError(
-                    f"final_augmentations must leave every pixel in its place, and "
-                    f"{type(step).__name__} may not: put it into augmentations"
-                )
-        return image, transforms
 
     def _objects(self, record: dict, transforms: T.TransformList, size: tuple[int, int]) -> Objects:
         objects = record_objects(record, transforms, size)
         if self.mask_format == "bitmask":
             objects = objects.drawn()
         return _unhidden(objects, transforms)
-
-    def _read(self, record: dict) -> np.ndarray:
-        decode = partial(detection_utils.read_image, format=self.image_format)
-        try:
-            image = self.cache.read(record["file_name"], decode)
-        except Exception as error:  # decoders of damaged files raise anything
-            what = f"{named(record)} can't be read: {error}"
-            raise BrokenImage(what, record["file_name"]) from None
-        size = record.get("height", image.shape[0]), record.get("width", image.shape[1])
-        if size != image.shape[:2]:
-            raise BrokenImage(
-                f"{named(record)} is {image.shape[0]} by {image.shape[1]} pixels (height, width), "
-                f"but its annotations are for {size[0]} by {size[1]}",
-                record["file_name"],
-            )
-        detection_utils.check_image_size(record, image)
-        return image
 
 
 def _unhidden(objects: Objects, transforms: T.TransformList) -> Objects:

@@ -22,7 +22,7 @@ Polygons = list[np.ndarray]  # float64 [P, 2] each
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """What is to be learnt from a picture; crowd regions are none.
+    """What is to be learnt from a picture; crowd regions are kept apart.
 
     Attributes:
         masks: of each object its polygons, or its tight `Patch`.
@@ -87,15 +87,20 @@ def _area(patch: Patch) -> int:
     return np.count_nonzero(patch.pixels)
 
 
-def record_objects(record: dict, transforms: T.TransformList, size: tuple[int, int]) -> Objects:
+def record_objects(
+    record: dict, transforms: T.TransformList, size: tuple[int, int], *, crowds: bool = False
+) -> Objects:
     """The objects of ``record`` after ``transforms``, in a picture of ``size`` (height, width).
+
+    Args:
+        crowds: its crowd regions instead.
 
     Raises:
         UserError: if the record is unlabelled, or an annotation has no usable mask.
     """
     if "annotations" not in record:
         raise UserError(f"{named(record)} is unlabelled and can't be trained on")
-    objects = [a for a in record["annotations"] if not a.get("iscrowd", 0)]
+    objects = [a for a in record["annotations"] if bool(a.get("iscrowd", 0)) == crowds]
     masks = [_own_mask(annotation, record, transforms, size) for annotation in objects]
     polygons = iter(transform_polygons([m for m in masks if isinstance(m, list)], transforms))
     masks = [next(polygons) if isinstance(mask, list) else mask for mask in masks]

@@ -26,6 +26,11 @@ class Patch(NamedTuple):
     def right(self) -> int:
         return self.left + self.pixels.shape[1]
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where in the picture ``pixels`` lie: slices of rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
 
 NOTHING = Patch(np.zeros((0, 0), bool), 0, 0)
 

@@ -11,7 +11,11 @@ from project.data.splits import Splitting, check_ratios
 from project.errors import UserError
 
 SPLITS = ("train", "val", "test")
-RESERVED = {"scenes": "the built-in scenes", "coco": "the downloaded files of COCO"}
+RESERVED = {
+    "scenes": "the built-in scenes",
+    "scenes_person": "the built-in scenes",
+    "coco": "the downloaded files of COCO",
+}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ SAFE_TARGETS = (
     "project.data.loader.",
     "project.data.mapper.",
     "project.data.sampler.",
+    "project.data.semantic_mapper.",
     "project.modeling.",
     "project.engine.hooks.",
     "project.engine.optimizer.",

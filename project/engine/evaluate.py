@@ -1,7 +1,13 @@
-"""Trained models on datasets: COCO results as numbers and as files."""
+"""Trained models on datasets: results as numbers and as files.
+
+What a model gives, instances or a map of classes, is told by its config's evaluator; nothing else
+in the engine has to know.
+"""
 
 from __future__ import annotations
 
+import copy
+import pydoc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,21 +16,29 @@ from project.data.catalog import class_names
 from project.engine.config import build, require
 from project.engine.pretrained import Transfer, load_pretrained
 from project.errors import UserError, from_worker, one_line, unknown_name
-from project.evaluation.coco import RESULTS_FILE, InstanceEvaluator
+from project.evaluation.coco import InstanceEvaluator
+from project.evaluation.semantic import SemanticEvaluator
 from project.evaluation.unpasted import UnpastedDetector
 from project.modeling.norms import check_norm_names, check_sync_norms
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.modeling import GeneralizedRCNN, ResNet
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def build_model(cfg: DictConfig) -> nn.Module:
-    """The config's model on its device, its number of classes checked against the dataset's."""
+def build_model(cfg: DictConfig, *, weights_follow: bool = False) -> nn.Module:
+    """The config's model on its device, its number of classes checked against the dataset's.
+
+    Args:
+        weights_follow: a checkpoint is loaded next, so no encoder's weights are fetched from a hub.
+    """
+    if weights_follow:
+        cfg = without_hub(cfg)
     check_norm_names(OmegaConf.to_container(cfg.model, resolve=False))
     model = build(cfg.model, "model").to(cfg.train.device)
     check_num_classes(model, class_names(cfg.dataset.name, cfg.dataset.root))
@@ -32,14 +46,25 @@ def build_model(cfg: DictConfig) -> nn.Module:
     return model
 
 
+def without_hub(cfg: DictConfig) -> DictConfig:
+    """``cfg``, or a copy whose semantic network starts from random weights."""
+    key = "model.network.encoder_weights"
+    if OmegaConf.select(cfg, key) is None:
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    OmegaConf.update(cfg, key, None)
+    return cfg
+
+
 def check_num_classes(model: nn.Module, classes: Sequence[str]) -> None:
     """Raise a `UserError` unless the model has as many classes as the dataset."""
-    num_classes = model.roi_heads.num_classes
-    if num_classes != len(classes):
+    heads, key = getattr(model, "roi_heads", None), "model.num_classes"
+    if heads is not None:
+        model, key = heads, "model.roi_heads.num_classes"
+    if model.num_classes != len(classes):
         raise UserError(
-            f"the model has {num_classes} classes and the dataset has {len(classes)} "
-            f"({', '.join(classes)}); leave model.roi_heads.num_classes to the config, or choose "
-            f"another dataset.name"
+            f"the model has {model.num_classes} classes and the dataset has {len(classes)} "
+            f"({', '.join(classes)}); leave {key} to the config, or choose another dataset.name"
         )
 
 
@@ -75,11 +100,17 @@ def load_weights(
     if "://" in str(weights):
         remedy = (
             "give a local file with train.init_checkpoint=FILE, or start from random weights "
-            'with train.init_checkpoint="" model.backbone.bottom_up.stem.norm=BN '
-            "model.backbone.bottom_up.freeze_at=0"
+            f'with train.init_checkpoint=""{unfrozen(checkpointer.model)}'
         )
     with _told(weights, remedy):
         return load_pretrained(checkpointer, weights, classes, source_classes)
+
+
+def unfrozen(model: nn.Module) -> str:
+    """The overrides, if any, with which none of a model's layers keeps its first weights."""
+    if not any(isinstance(module, ResNet) for module in model.modules()):
+        return ""
+    return " model.backbone.bottom_up.stem.norm=BN model.backbone.bottom_up.freeze_at=0"
 
 
 @contextmanager
@@ -110,7 +141,8 @@ def newest_checkpoint(run_dir: str | Path) -> Path:
 
 
 def evaluate(cfg: DictConfig, model: nn.Module) -> dict:
-    """COCO results ``{"bbox": {...}, "segm": {...}}`` in percent on ``cfg.dataloader.test``.
+    """Results in percent on ``cfg.dataloader.test``: of COCO as ``{"bbox": {...}, "segm": {...}}``,
+    or of a map of classes as ``{"sem_seg": {...}}``.
 
     On the main process; the others get ``{}``. Predictions land in the evaluator's folder.
     """
@@ -122,7 +154,7 @@ def _infer(model: nn.Module, loader, evaluator: DatasetEvaluator) -> dict:
     if isinstance(model, DistributedDataParallel):
         # Processes have shards of different length: nothing may be exchanged batch by batch.
         model = model.module
-    if isinstance(evaluator, InstanceEvaluator):
+    if isinstance(evaluator, InstanceEvaluator) and isinstance(model, GeneralizedRCNN):
         model = UnpastedDetector(model)
     try:
         return inference_on_dataset(model, loader, evaluator)
@@ -131,6 +163,19 @@ def _infer(model: nn.Module, loader, evaluator: DatasetEvaluator) -> dict:
         if mistake is not error:
             error.with_traceback(None)  # its frames hold the loader's processes
         raise mistake from None
+
+
+def evaluator_class(cfg: DictConfig) -> type[InstanceEvaluator] | type[SemanticEvaluator]:
+    """Our evaluator for what the config's model gives."""
+    target = OmegaConf.select(cfg, "dataloader.evaluator._target_")
+    target = pydoc.locate(target) if isinstance(target, str) else target
+    return SemanticEvaluator if target is SemanticEvaluator else InstanceEvaluator
+
+
+def results_file(cfg: DictConfig, dataset_name: str) -> Path:
+    """Where a run keeps its predictions for a registered dataset."""
+    folder = Path(cfg.train.output_dir, "inference", dataset_name)
+    return folder / evaluator_class(cfg).RESULTS_FILE
 
 
 def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> Path:
@@ -145,7 +190,7 @@ def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> 
         raise UserError(unknown_name("dataset", dataset_name, DatasetCatalog.list()))
     records = DatasetCatalog.get(dataset_name)  # fills in the metadata
     require(cfg, "model", "dataloader.test.mapper")
-    model = build(cfg.model, "model").to(cfg.train.device)
+    model = build(without_hub(cfg).model, "model").to(cfg.train.device)
     check_num_classes(model, MetadataCatalog.get(dataset_name).thing_classes)
     weights = str(weights or newest_checkpoint(cfg.train.output_dir))
     load_weights(
@@ -153,6 +198,6 @@ def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> 
     )
     mapper = build(cfg.dataloader.test.mapper, "dataloader.test.mapper")
     loader = build_detection_test_loader(records, mapper=mapper)
-    folder = Path(cfg.train.output_dir, "inference", dataset_name)
-    _infer(model, loader, InstanceEvaluator(dataset_name, output_dir=str(folder)))
-    return folder / RESULTS_FILE
+    file = results_file(cfg, dataset_name)
+    _infer(model, loader, evaluator_class(cfg)(dataset_name, output_dir=str(file.parent)))
+    return file

@@ -95,6 +95,8 @@ def _clip(optimizer: Optimizer, args: tuple, kwargs: dict, *, max_norm: float) -
 # ``backbone.res3.0...`` of a ResNet, ``backbone.bottom_up.res3.0...`` of one below an FPN.
 _RESNET_LAYER = re.compile(r"backbone\.(?:bottom_up\.)?(?:(stem)|res(\d+))\.")
 _NECK = re.compile(r"backbone\.(?:fpn_|top_block\.)")
+# Where the models of Detectron2, of segmentation-models-pytorch and of transformers have it.
+_BACKBONES = ("backbone.", "network.encoder.", "network.model.pixel_level_module.encoder.")
 _LAST_STAGE = 5  # res5
 
 
@@ -125,7 +127,7 @@ def lr_factors(layer_decay: float = 1.0, backbone: float = 1.0) -> Callable[[str
 
 
 def _lr_factor(name: str, *, layer_decay: float, backbone: float) -> float:
-    if not name.startswith("backbone.") or _NECK.match(name):
+    if not name.startswith(_BACKBONES) or _NECK.match(name):
         return 1.0
     if layer_decay == 1.0:
         return backbone

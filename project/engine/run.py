@@ -10,11 +10,12 @@ from project.data.catalog import class_names, register_subset
 from project.engine.checks import check_config, check_length, check_run_folder
 from project.engine.config import load_config, require
 from project.engine.evaluate import (
-    RESULTS_FILE,
     build_model,
     evaluate,
+    evaluator_class,
     load_weights,
     newest_checkpoint,
+    results_file,
 )
 from project.engine.files import write_json
 from project.engine.interrupt import listening
@@ -145,7 +146,7 @@ def choose_weights(cfg: DictConfig, args: argparse.Namespace) -> str:
 
 def evaluate_only(cfg: DictConfig, weights: str) -> dict:
     """Results of ``weights`` on the config's test split."""
-    model = build_model(cfg)
+    model = build_model(cfg, weights_follow=bool(weights))
     classes = class_names(cfg.dataset.name, cfg.dataset.root)
     load_weights(DetectionCheckpointer(model), weights, classes, cfg.train.init_classes)
     return evaluate(cfg, create_ddp_model(model, **cfg.train.ddp))
@@ -154,8 +155,9 @@ def evaluate_only(cfg: DictConfig, weights: str) -> dict:
 def draw_pictures(cfg: DictConfig) -> None:
     """Overlays of the newest predictions beside the labels, in the run's ``pictures`` folder."""
     name = register_subset(cfg.dataset.name, cfg.dataset.test, root=cfg.dataset.root)
-    results_file = Path(cfg.train.output_dir, "inference", name, RESULTS_FILE)
+    file = results_file(cfg, name)
     folder = Path(cfg.train.output_dir, "pictures")
-    if cfg.train.num_pictures and results_file.is_file():
-        written = render_results(name, results_file, folder, limit=cfg.train.num_pictures)
+    if cfg.train.num_pictures and file.is_file():
+        choice = {"limit": cfg.train.num_pictures, "threshold": evaluator_class(cfg).DRAWN_FROM}
+        written = render_results(name, file, folder, **choice)
         logger.info("Wrote %d pictures and their contact sheet to %s", len(written) - 1, folder)

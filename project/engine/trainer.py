@@ -12,11 +12,18 @@ import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from project.data.sampler import format_sampling_report
 from project.engine.checkpoints import CheckpointHook, RunCheckpointer, choose_checkpoint, is_full
 from project.engine.config import build, select
-from project.engine.evaluate import build_model, evaluate, load_weights, resume_weights
+from project.engine.evaluate import (
+    build_model,
+    evaluate,
+    load_weights,
+    resume_weights,
+    unfrozen,
+)
 from project.engine.guard import Guard
 from project.engine.identity import RunIdentity
 from project.engine.interrupt import Interrupted, ends_at_once, signal_name
@@ -63,7 +70,8 @@ class Trainer:
         self.cfg = cfg
         self._watchdog = watchdog or Watchdog(cfg.train.output_dir, timeout=0)
         self.max_iter: int = select(cfg, "train.max_iter")
-        model = build_model(cfg)
+        resumes = resume and Path(cfg.train.output_dir, "last_checkpoint").is_file()
+        model = build_model(cfg, weights_follow=resumes)
         if cfg.train.checkpoint_activations:
             checkpoint_activations(model.backbone)
         if cfg.train.compile:
@@ -336,12 +344,14 @@ def _memory_in_words(cfg: DictConfig) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
+        key = "model.roi_heads.batch_size_per_image"
+        regions = f"fewer regions in {key}, " if "roi_heads" in cfg.model else ""
         raise UserError(
             f"out of memory ({one_line(error)[:200]}); lower what a step holds: a smaller "
             f"dataloader.train.total_batch_size (now {cfg.dataloader.train.total_batch_size}), "
             f"more train.accumulate (now {cfg.train.accumulate}), smaller images in "
-            f"dataloader.train.mapper.augmentations, fewer regions in "
-            f"model.roi_heads.batch_size_per_image, or train.amp.enabled=True; then --resume"
+            f"dataloader.train.mapper.augmentations, {regions}or train.amp.enabled=True; then "
+            f"--resume"
         ) from error
 
 
@@ -353,14 +363,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def warn_of_frozen_noise(model: nn.Module) -> None:
-    """Tell of a model that starts from random weights and keeps some of them."""
+    """Tell of a model without a checkpoint to start from that keeps some of its weights."""
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     if frozen:
         logger.warning(
-            "train.init_checkpoint is empty, and %d frozen parameters keep their random values; "
-            "from scratch, set model.backbone.bottom_up.stem.norm=BN and "
-            "model.backbone.bottom_up.freeze_at=0",
+            "train.init_checkpoint is empty, and %d frozen parameters keep their first values%s",
             frozen,
+            f"; from scratch, set{remedy}" if (remedy := unfrozen(model)) else "",
         )
 
 

@@ -8,21 +8,18 @@ AR of each class are told too; boundary IoU.
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from project.errors import UserError, unknown_name
 from project.evaluation.evaluate import evaluate_results
 from project.evaluation.ground_truth import GroundTruth, load_ground_truth
 from project.evaluation.protocol import IOU_TYPES, check_backend
 from project.evaluation.results import load_results
+from project.evaluation.results_file import ResultsFile
 from project.evaluation.rle import encode_boxed_masks, encode_masks
 
-import msgspec
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
@@ -55,9 +52,16 @@ class InstanceEvaluator(DatasetEvaluator):
         sizes: area ranges in square pixels by the ending of their metrics; default COCO's s, m, l.
         backend: "hotcoco", or "pycocotools" for the slow reference.
 
+    Attributes:
+        RESULTS_FILE: name of the file in ``output_dir``.
+        DRAWN_FROM: score from which a prediction is worth a look (0-1).
+
     Raises:
         UserError: for unknown tasks, or a dataset without a ``json_file``.
     """
+
+    RESULTS_FILE = RESULTS_FILE
+    DRAWN_FROM = 0.5
 
     def __init__(
         self,
@@ -77,7 +81,6 @@ class InstanceEvaluator(DatasetEvaluator):
         check_backend(backend)
         self._tasks = None if tasks is None else tuple(tasks)
         self._distributed = distributed
-        self._output_dir = output_dir
         limit = 100 if max_dets_per_image is None else max_dets_per_image
         self._options = {
             "max_detections": sorted({1, 10, limit}),
@@ -85,49 +88,15 @@ class InstanceEvaluator(DatasetEvaluator):
             "sizes": sizes,
             "backend": backend,
         }
-        self._metadata = MetadataCatalog.get(dataset_name)
-        json_file = self._metadata.get("json_file")
-        if json_file is None:
-            raise UserError(
-                f"dataset {dataset_name!r} has no json_file in its metadata; write it as a COCO "
-                f"file (detectron2.data.datasets.convert_to_coco_json) and register that"
-            )
-        self._ground_truth = load_ground_truth(json_file)
-        self._categories = self._dataset_categories()
-        self._part: BinaryIO | None = None
-        self._folder: Path | None = None
-        self._temporary: str | None = None
-
-    def _dataset_categories(self) -> dict[int, int]:
-        """Category ids of the json by the model's class numbers."""
-        to_class = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if to_class:
-            return {number: id_ for id_, number in to_class.items()}
-        return dict(enumerate(self._ground_truth.category_ids.tolist()))
+        self._ground_truth = registered_truth(dataset_name)
+        self._categories = category_ids(dataset_name, self._ground_truth)
+        self._file = ResultsFile(RESULTS_FILE, output_dir, distributed)
 
     def reset(self) -> None:
         """Begin anew, with an empty file for this process."""
-        self._close()
         self._num_images = 0
         self._has_masks = False
-        if self._folder is None:
-            self._folder = self._make_folder()
-        self._part = self._part_file(comm.get_rank() if self._distributed else 0).open("wb")
-
-    def _make_folder(self) -> Path:
-        if self._output_dir:
-            folder = Path(self._output_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            return folder
-        if not self._distributed or comm.is_main_process():
-            self._temporary = tempfile.mkdtemp(prefix="predictions-")
-        names = comm.all_gather(self._temporary) if self._distributed else [self._temporary]
-        return Path(names[0])
-
-    def _part_file(self, rank: int) -> Path:
-        # Processes that judge on their own may share a folder.
-        own = "" if self._distributed else f".{os.getpid()}"
-        return self._folder / f"{RESULTS_FILE}.part{rank}{own}"
+        self._file.begin()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Write the detections of a batch.
@@ -140,15 +109,13 @@ class InstanceEvaluator(DatasetEvaluator):
         for image, output in zip(inputs, outputs, strict=True):
             if "instances" not in output:
                 raise UserError(
-                    f"the model gives {sorted(output)} and no instances; evaluate it with "
-                    f"detectron2.evaluation.COCOEvaluator"
+                    f"the model gives {sorted(output)} and no instances; maps of classes are "
+                    f"judged by project.evaluation.semantic.SemanticEvaluator"
                 )
             instances = output["instances"]
             self._num_images += 1
             self._has_masks |= instances.has("pred_masks")
-            for result in to_results(instances, image["image_id"], self._categories):
-                self._part.write(b",\n" if self._part.tell() else b"")
-                self._part.write(msgspec.json.encode(result))
+            self._file.add(to_results(instances, image["image_id"], self._categories))
 
     def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
         """``{task: {metric: percent}}``; ``{}`` on other ranks, and if nothing was processed.
@@ -159,16 +126,16 @@ class InstanceEvaluator(DatasetEvaluator):
         Raises:
             UserError: for predictions of images that the dataset doesn't have.
         """
-        self._close()
+        self._file.close()
         told = [(self._num_images, self._has_masks)]
         if self._distributed:
             comm.synchronize()
             told = comm.gather(told[0])
             if not comm.is_main_process():
-                self._forget_temporary()
+                self._file.forget_temporary()
                 return {}
         try:
-            results_file = self._join(len(told))
+            results_file = self._file.join(len(told))
             if not any(number for number, _ in told):
                 logger.warning("No predictions were processed: nothing to judge")
                 return {}
@@ -178,7 +145,7 @@ class InstanceEvaluator(DatasetEvaluator):
             default = ("bbox", "segm") if any(masks for _, masks in told) else ("bbox",)
             return self._judge(results_file, self._tasks or default, img_ids)
         finally:
-            self._forget_temporary()
+            self._file.forget_temporary()
 
     def _judge(self, results_file: Path, tasks, img_ids) -> dict[str, dict[str, float]]:
         truth: GroundTruth = self._ground_truth
@@ -192,42 +159,28 @@ class InstanceEvaluator(DatasetEvaluator):
             judged[task] = metrics
         return judged
 
-    def _forget_temporary(self) -> None:
-        """Every process takes another temporary folder for the next round."""
-        if self._temporary:
-            shutil.rmtree(self._temporary)
-            self._temporary = None
-        if not self._output_dir:
-            self._folder = None
 
-    def _close(self) -> None:
-        if self._part is not None:
-            self._part.close()
-            self._part = None
+def registered_truth(dataset_name: str) -> GroundTruth:
+    """The labels of a registered dataset.
 
-    def _join(self, num_parts: int) -> Path:
-        """One JSON list of all parts, in the order of the processes; the parts are removed."""
-        target = self._folder / RESULTS_FILE
-        parts = [self._part_file(rank) for rank in range(num_parts)]
-        for part in parts:
-            if not part.is_file():
-                raise UserError(
-                    f"{part} isn't there: all processes must write their predictions to one "
-                    f"folder; set the evaluator's output_dir to a folder that all of them reach"
-                )
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            file.write(b"[")
-            filled = [part for part in parts if part.stat().st_size]
-            for number, part in enumerate(filled):
-                file.write(b",\n" if number else b"")
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, file)
-            file.write(b"]")
-        os.replace(partial, target)
-        for part in parts:
-            part.unlink()
-        return target
+    Raises:
+        UserError: for a dataset without a ``json_file``.
+    """
+    json_file = MetadataCatalog.get(dataset_name).get("json_file")
+    if json_file is None:
+        raise UserError(
+            f"dataset {dataset_name!r} has no json_file in its metadata; write it as a COCO "
+            f"file (detectron2.data.datasets.convert_to_coco_json) and register that"
+        )
+    return load_ground_truth(json_file)
+
+
+def category_ids(dataset_name: str, truth: GroundTruth) -> dict[int, int]:
+    """Category ids of a dataset's json by the model's class numbers."""
+    to_class = MetadataCatalog.get(dataset_name).get("thing_dataset_id_to_contiguous_id")
+    if to_class:
+        return {number: id_ for id_, number in to_class.items()}
+    return dict(enumerate(truth.category_ids.tolist()))
 
 
 def class_table(metrics: Mapping[str, float]) -> str:

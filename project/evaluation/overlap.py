@@ -2,13 +2,10 @@
 
 The rule of flattening:
 
-- truth: objects are painted from the largest to the smallest (pixels of the mask; of equal ones the
-  later annotation last), so a small object in front of a large one stays visible;
+- truth: by the rule of `project.data.semantic_labels`; pixels that a crowd region claims and no
+  object does are left out of every count;
 - predictions: detections of at least their class's score threshold are painted by rising score, so
-  the highest score wins;
-- what nothing paints is background, the class after the last;
-- pixels that a crowd region claims and no object does are left out of every count: what should be
-  predicted there isn't known.
+  the highest score wins; what nothing paints is background, the class after the last.
 
 All counts are sums over images, so an image weighs as much as its pixels, and an object as its
 area. AP is the opposite: there a large object counts as one.
@@ -16,50 +13,15 @@ area. AP is the opposite: there a large object counts as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from project.data.exploration.masks import CroppedMask
+from project.data.semantic_labels import paint, truth_map
 from project.evaluation.boundary import boundary_pixels, mask_boundary
 from project.evaluation.confusion import SCORE_THRESHOLD
 from project.evaluation.image_masks import ImageMasks, pixels
 from project.evaluation.matches import Matches
 
 import numpy as np
-
-
-def paint(
-    masks: Iterable[CroppedMask | None],
-    classes: Iterable[int],
-    size: tuple[int, int],
-    background: int,
-) -> np.ndarray:
-    """int32 [H, W]: the class of each pixel; later masks lie over earlier ones."""
-    labels = np.full(size, background, np.int32)
-    for mask, k in zip(masks, classes, strict=True):
-        if mask is not None:
-            labels[mask.window][mask.pixels] = k
-    return labels
-
-
-def truth_map(
-    masks: Sequence[CroppedMask | None],
-    classes: Sequence[int],
-    crowds: Iterable[CroppedMask | None],
-    size: tuple[int, int],
-    background: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The map of the objects, int32 [H, W], and which of its pixels count, bool [H, W]."""
-    areas = [0 if mask is None else int(mask.pixels.sum()) for mask in masks]
-    order = sorted(range(len(masks)), key=lambda i: -areas[i])
-    labels = paint([masks[i] for i in order], [classes[i] for i in order], size, background)
-    claimed, crowded = np.zeros(size, bool), np.zeros(size, bool)
-    for mask in masks:
-        if mask is not None:
-            claimed[mask.window] |= mask.pixels
-    for mask in crowds:
-        if mask is not None:
-            crowded[mask.window] |= mask.pixels
-    return labels, claimed | ~crowded
 
 
 def band(labels: np.ndarray, k: int) -> np.ndarray:
@@ -77,6 +39,8 @@ class PixelOverlap:
     Attributes:
         matrix: int64 [K + 1, K + 1], pixels by true class (row) and predicted one; background last.
         band_both, band_any: int64 [K], pixels in both boundary bands of a class, in either.
+        dice_sum: float64 [K], percent, over the images below.
+        dice_images: int64 [K], images that have the class in truth or prediction.
     """
 
     def __init__(
@@ -87,6 +51,8 @@ class PixelOverlap:
         self.matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
         self.band_both = np.zeros(num_classes, np.int64)
         self.band_any = np.zeros(num_classes, np.int64)
+        self.dice_sum = np.zeros(num_classes)
+        self.dice_images = np.zeros(num_classes, np.int64)
 
     def update(self, image: ImageMasks) -> None:
         """Count one image."""
@@ -109,6 +75,24 @@ class PixelOverlap:
             bands = band(truth, k) & counts, band(found, k) & counts
             self.band_both[k] += np.count_nonzero(bands[0] & bands[1])
             self.band_any[k] += np.count_nonzero(bands[0] | bands[1])
+        both, either = np.diag(pairs)[:-1], (pairs.sum(0) + pairs.sum(1))[:-1]
+        self.dice_sum += np.nan_to_num(_percent(2 * both, either, True))
+        self.dice_images += either > 0
+
+    def merge(self, other: PixelOverlap) -> None:
+        """Count what ``other`` has counted in other images."""
+        self.matrix += other.matrix
+        self.band_both += other.band_both
+        self.band_any += other.band_any
+        self.dice_sum += other.dice_sum
+        self.dice_images += other.dice_images
+
+    def image_dice(self) -> np.ndarray:
+        """float64 [K], percent: the mean over images of each class's Dice in them.
+
+        Images without the class in truth and prediction are left out; NaN if none is left.
+        """
+        return _percent(self.dice_sum / 100, self.dice_images, True)
 
     def result(self, class_names: Sequence[str]) -> dict:
         """`overlap` of the counts so far."""

@@ -1,4 +1,4 @@
-"""Less memory for longer steps: a ResNet's activations computed again in the backward pass.
+"""Less memory for longer steps: a backbone's activations computed again in the backward pass.
 
 Chen et al. 2016, "Training deep nets with sublinear memory cost", over `torch.utils.checkpoint`.
 """
@@ -21,8 +21,12 @@ from torch.utils.checkpoint import checkpoint
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
+class BlockStage(nn.Sequential):
+    """A stage of blocks that aren't Detectron2's, e.g. timm's; its children are the blocks."""
+
+
 class CheckpointedStage(nn.Sequential):
-    """A ResNet stage of which only the blocks' inputs are kept for the backward pass.
+    """A stage of which only the blocks' inputs are kept for the backward pass.
 
     Same results, gradients, running statistics and state keys as the stage it was.
     """
@@ -39,18 +43,18 @@ class CheckpointedStage(nn.Sequential):
 
 
 def checkpoint_activations(model: nn.Module) -> int:
-    """Make every ResNet stage in ``model`` a `CheckpointedStage`, in place; the number of blocks.
+    """Make every stage of blocks in ``model`` a `CheckpointedStage`, in place; how many blocks.
 
     Parameters, state keys and what holds references to the stages stay as they are.
 
     Raises:
-        UserError: if there is no ResNet stage in it.
+        UserError: if there is no such stage in it.
     """
     stages = [m for m in model.modules() if _is_stage(m)]
     if not stages:
         raise UserError(
-            "train.checkpoint_activations=True needs a ResNet, and the model has no stage of "
-            "residual blocks; set it to False"
+            "train.checkpoint_activations=True needs a ResNet or a network of timm, and the model "
+            "has no stage of residual blocks; set it to False"
         )
     for stage in stages:
         # The object stays the same: Detectron2's ResNet has it in a list of its own as well.
@@ -59,6 +63,8 @@ def checkpoint_activations(model: nn.Module) -> int:
 
 
 def _is_stage(module: nn.Module) -> bool:
+    if isinstance(module, BlockStage):
+        return True
     blocks = list(module) if isinstance(module, nn.Sequential) else []
     return bool(blocks) and all(isinstance(block, CNNBlockBase) for block in blocks)
 

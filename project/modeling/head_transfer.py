@@ -1,8 +1,9 @@
 """The classes' rows of a trained model's last layers, found by name for a model of other classes.
 
-Three kinds of layers depend on the classes: ``cls_score`` has a row for each and one for the
-background (last), ``bbox_pred`` four for each, ``mask_head.predictor`` one for each. The latter two
-may be class-agnostic, with the rows of one class only.
+Three kinds of layers depend on the classes. Scores have a row for each and one for the background
+(last): ``cls_score``, ``class_predictor`` of `transformers`, and the last layers of semantic
+networks, where a single class may do without the background's row. ``bbox_pred`` has four rows for
+each class, ``mask_head.predictor`` one; these two may be class-agnostic, with the rows of one only.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Any
 
 import torch
 
-_HEAD = re.compile(r"(?:.*\.)?(?P<kind>cls_score|bbox_pred|mask_head\.predictor)\.(?:weight|bias)")
-_ROWS_PER_CLASS = {"cls_score": 1, "bbox_pred": 4, "mask_head.predictor": 1}
+# The latter three: of segmentation-models-pytorch, and U²-Net's side maps and their fusion.
+_SCORES = ("cls_score", "class_predictor", "segmentation_head.0", "network.sides", "network.fuse")
+_KINDS = "|".join(map(re.escape, (*_SCORES, "bbox_pred", "mask_head.predictor")))
+_HEAD = re.compile(rf"(?:.*\.)?(?P<kind>{_KINDS})(?:(?<=sides)\.\d+)?\.(?:weight|bias)")
+_ROWS_PER_CLASS = {**dict.fromkeys(_SCORES, 1), "bbox_pred": 4, "mask_head.predictor": 1}
 
 BY_NAME, SHARED, FRESH = "by name", "shared by all classes", "fresh"
 
@@ -63,20 +67,20 @@ def _source_key(head: str, keys: Mapping[str, str], by_suffix: bool) -> str | No
 
 
 def num_source_classes(state: Mapping[str, Any], pairs: Mapping[str, str | None]) -> int | None:
-    """Classes of the checkpoint by its ``cls_score``, background left out; None without one.
+    """Classes of the checkpoint by its score layers, background left out; None without any.
 
     Raises:
         ValueError: if its score layers differ in that.
     """
-    layers = (key for head, key in pairs.items() if key and kind_of(head) == "cls_score")
-    counts = {len(state[key]) - 1 for key in layers}
+    layers = (key for head, key in pairs.items() if key and kind_of(head) in _SCORES)
+    counts = {max(len(state[key]) - 1, 1) for key in layers}
     if len(counts) > 1:
         raise ValueError(f"its score layers have different numbers of classes: {sorted(counts)}")
     return counts.pop() if counts else None
 
 
 def kind_of(key: str) -> str:
-    """``cls_score``, ``bbox_pred`` or ``mask_head.predictor``."""
+    """The layer that a class-dependent key belongs to: ``cls_score``, ``bbox_pred``, ..."""
     return _HEAD.fullmatch(key)["kind"]
 
 
@@ -138,6 +142,8 @@ def _transferred(
     num_source: int,
 ) -> tuple[torch.Tensor, str] | None:
     """New values for ``target`` and how they came about; None if ``source`` doesn't fit."""
+    if kind == "network.fuse" and source.ndim > 1:
+        return _fused(source, target, rows)
     if source.shape[1:] != target.shape[1:]:
         return None
     per_class = _ROWS_PER_CLASS[kind]
@@ -145,9 +151,12 @@ def _transferred(
         return None
     new = target.detach().clone()
     old, mine = (t.unflatten(0, (-1, per_class)) for t in (source, new))
-    if kind == "cls_score":
-        mine[-1] = old[-1]
-        old, mine = old[:-1], mine[:-1]
+    if kind in _SCORES:
+        if (len(old) == 1) != (len(mine) == 1):
+            return None
+        if len(old) > 1:
+            mine[-1] = old[-1]
+            old, mine = old[:-1], mine[:-1]
     elif len(old) == 1 and (num_source > 1 or len(mine) < len(rows)):
         mine[:] = old
         return new, SHARED
@@ -157,4 +166,22 @@ def _transferred(
     if kept:
         places, wanted = map(list, zip(*kept, strict=True))
         mine[places] = old[wanted].to(mine)
+    return new, BY_NAME
+
+
+def _fused(
+    source: torch.Tensor, target: torch.Tensor, rows: Sequence[int | None]
+) -> tuple[torch.Tensor, str] | None:
+    """`_transferred` for U²-Net's fusion ``[C, S * C, 1, 1]`` of S maps of the same C outputs."""
+    if (len(source) == 1) != (len(target) == 1):
+        return None
+    pairs = [(k, row) for k, row in enumerate(rows) if row is not None]
+    if len(source) > 1:
+        pairs.append((len(target) - 1, len(source) - 1))
+    new = target.detach().clone()
+    old, mine = (t.unflatten(1, (-1, len(t))) for t in (source, new))
+    if pairs:
+        places, wanted = torch.tensor(pairs).T
+        taken = old[wanted[:, None], :, wanted]
+        mine[places[:, None], :, places] = taken.to(mine)
     return new, BY_NAME

@@ -8,6 +8,7 @@ from project.data.scenes.dataset import (
     scenes_version,
 )
 from project.data.scenes.layers import MIN_VISIBLE
+from project.data.scenes.persons import make_person_scenes
 from project.data.scenes.records import scene_record
 from project.data.scenes.scene import (
     SCENES_CLASSES,
@@ -25,6 +26,7 @@ __all__ = [
     "Scene",
     "SceneObject",
     "draw_scene",
+    "make_person_scenes",
     "make_scenes",
     "scene_record",
     "scenes_version",

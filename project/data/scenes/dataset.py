@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from project.data.publish import new_folder
@@ -47,8 +48,18 @@ def make_scenes(root: str | Path, sizes: Mapping[str, int] | None = None, seed: 
     if seed < 0:
         raise UserError(f"the scenes' seed is {seed}; expected 0 or more")
     folder = Path(root) / "scenes" / scenes_version(sizes, seed)
+    make_once(folder, partial(_write_folder, sizes=sizes, seed=seed))
+    return folder
+
+
+def make_once(folder: Path, write: Callable[[Path], None]) -> None:
+    """Have ``write(folder)`` make a folder unless it is there; of several processes one does it.
+
+    Raises:
+        UserError: if the folder can't be written.
+    """
     if folder.is_dir():
-        return folder
+        return
     from iopath.common.file_io import file_lock
 
     try:
@@ -57,11 +68,10 @@ def make_scenes(root: str | Path, sizes: Mapping[str, int] | None = None, seed: 
     except OSError as error:
         raise UserError(f"can't write {folder}: {error.strerror}") from None
     try:
-        if not folder.is_dir():  # else another process has drawn it while this one waited
-            _write_folder(folder, sizes, seed)
+        if not folder.is_dir():  # else another process has made it while this one waited
+            write(folder)
     finally:
         lock.release()
-    return folder
 
 
 def scenes_version(sizes: Mapping[str, int], seed: int) -> str:
@@ -87,8 +97,8 @@ def _write_folder(folder: Path, sizes: Mapping[str, int], seed: int) -> None:
         splits = {}
         for split, size in sizes.items():
             coco = _write_split(work / "images" / split, split, size, seed)
-            _write_json(work / "annotations" / f"{split}.json", coco)
-            splits[split] = _split_record(split, coco)
+            write_json(work / "annotations" / f"{split}.json", coco)
+            splits[split] = split_record(split, coco)
         manifest = {
             "name": "scenes",
             "classes": list(SCENES_CLASSES),
@@ -98,7 +108,7 @@ def _write_folder(folder: Path, sizes: Mapping[str, int], seed: int) -> None:
             "format": 1,
             "version": folder.name,
         }
-        _write_json(work / "manifest.json", manifest)
+        write_json(work / "manifest.json", manifest)
 
 
 def _write_split(image_dir: Path, split: str, size: int, seed: int) -> dict:
@@ -128,12 +138,12 @@ def _write_split(image_dir: Path, split: str, size: int, seed: int) -> dict:
     }
 
 
-def _split_record(split: str, coco: dict) -> dict:
+def split_record(split: str, coco: dict) -> dict:
     """The split's entry in the manifest, with the keys of `project.data.manifest.SplitRecord`."""
     counts = {}
-    for i, name in enumerate(SCENES_CLASSES, start=1):
-        items = [a for a in coco["annotations"] if a["category_id"] == i]
-        counts[name] = {
+    for category in coco["categories"]:
+        items = [a for a in coco["annotations"] if a["category_id"] == category["id"]]
+        counts[category["name"]] = {
             "annotations": len(items),
             "crowds": sum(a["iscrowd"] for a in items),
             "images": len({a["image_id"] for a in items}),
@@ -148,5 +158,6 @@ def _split_record(split: str, coco: dict) -> dict:
     }
 
 
-def _write_json(file: Path, content: dict) -> None:
+def write_json(file: Path, content: dict) -> None:
+    """Write the compact JSON that the scenes' files are."""
     file.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -21,7 +21,8 @@ class ClassesSeen(HookBase):
     """Counts the labelled objects per class in the batches of all ranks since the run began.
 
     That is what was left after sampling, cropping and pasting, unlike the sampling report, which
-    counts objects of whole images. Stored as ``seen/<class>`` and ``seen/images`` and logged as a
+    counts objects of whole images. A semantic model's batches hold no objects: leave it out there.
+    Stored as ``seen/<class>`` and ``seen/images`` and logged as a
     table. The counts are in the checkpoints; a resumed run goes on counting.
 
     Args:
@@ -57,6 +58,11 @@ class ClassesSeen(HookBase):
 
     def _count(self, batch: Sequence[dict]) -> torch.Tensor:
         """Objects per class and images of one batch, int64 [K + 1]."""
+        if any("instances" not in sample for sample in batch):
+            raise UserError(
+                "classes_seen counts objects, and the training mapper gives none; leave it out "
+                "with train.hooks.classes_seen=null"
+            )
         classes = [sample["instances"].gt_classes.cpu() for sample in batch]
         counts = torch.zeros(len(self._counts), dtype=torch.int64)
         counts[:-1] = torch.cat(classes).bincount(minlength=len(self._classes))

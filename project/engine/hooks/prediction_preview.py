@@ -26,7 +26,8 @@ class PredictionPreview(HookBase):
 
     Args:
         dataset_name: registered name of the dataset that is evaluated.
-        results_file: what the evaluation writes: ``.../coco_instances_results.json``.
+        results_file: what the evaluation writes: ``.../coco_instances_results.json``, or of maps of
+            classes ``.../sem_seg_predictions.json``.
         output_dir: made when needed.
         period: iterations between evaluations: ``train.eval_period``; one more comes at the end.
         num_images: how many of the dataset's images are drawn, always the same.

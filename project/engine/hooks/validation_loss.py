@@ -35,7 +35,8 @@ class ValidationLoss(HookBase):
 
     Args:
         dataset: dataset dicts with labels; without any, nothing is measured.
-        mapper: dataset dict → model input with ``instances``; without random augmentation.
+        mapper: dataset dict → model input with ``instances`` or ``sem_seg``; without random
+            augmentation.
         period: iterations: ``train.eval_period``. It is measured after the last iteration too; with
             0, only there.
         max_images: at most so many, evenly spaced in the dataset.
@@ -127,8 +128,9 @@ def _mean_over_ranks(shares: list[tuple[dict[str, float], int]]) -> dict[str, fl
     return {"total_loss": sum(means.values()), **means}
 
 
-# Modules that do something else in training than in evaluation, and whose doing isn't the loss.
-_STOCHASTIC = ("DropPath", "StochasticDepth")  # timm's and torchvision's; neither is imported here
+# Modules that do something else in training than in evaluation, and whose doing isn't the loss:
+# timm's, torchvision's and transformers'; none of them is imported here.
+_STOCHASTIC = ("DropPath", "StochasticDepth", "SwinDropPath", "ConvNextDropPath")
 
 
 def _acts_as_in_evaluation(module: nn.Module) -> bool:

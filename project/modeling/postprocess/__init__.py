@@ -1,0 +1,1 @@
+"""What happens to boxes and masks after the network: soft-NMS, and refinement of masks."""

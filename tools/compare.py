@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     strange = ONLY_SETTINGS if args.models else ONLY_MODELS
     for name in strange:
-        if getattr(args, name):
+        value = getattr(args, name)
+        if value is not None and value is not False:  # 0 is a value
             other = "doesn't go with --models" if args.models else "needs --models"
             raise UserError(f"--{name.replace('_', '-')} {other}")
     folder = args.output or args.runs[0] / "comparison"

@@ -27,7 +27,8 @@ from project.applications.background.backdrops import (
     parse_color,
 )
 from project.applications.background.compose import DECONTAMINATIONS
-from project.applications.background.replace import POLICIES, Look, Replaced, replace_background
+from project.applications.background.replace import Look, Replaced, replace_background
+from project.applications.batch import POLICIES
 from project.applications.choice import parse_choice
 from project.applications.inputs import find_sources
 from project.applications.thresholds import parse_thresholds
@@ -90,7 +91,11 @@ def _add_backdrops(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="the image's own background, blurred: percent of its diagonal (2)",
     )
-    backdrops.add_argument("--transparent", action="store_true", help="none: PNG with alpha")
+    backdrops.add_argument(
+        "--transparent",
+        action="store_true",
+        help="none: PNG with alpha (of a video, for each frame)",
+    )
     parser.add_argument("--fit", choices=FITS, help="of the picture (cover)")
     parser.add_argument("--border", metavar="COLOR", help="around a contained picture (black)")
 
@@ -155,12 +160,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _backdrop(args: argparse.Namespace):
     if args.fit and not args.background:
         raise UserError("--fit is for --background IMAGE")
-    if args.border and args.fit != "contain":
+    if args.border is not None and args.fit != "contain":
         raise UserError("--border is for --background IMAGE --fit contain")
     if args.background:
-        border = parse_color(args.border or "black")
+        border = parse_color("black" if args.border is None else args.border)
         return ImageBackdrop(args.background, args.fit or "cover", border)
-    if args.color:
+    if args.color is not None:
         return ColorBackdrop(parse_color(args.color))
     return BlurBackdrop(args.blur) if args.blur is not None else None
 

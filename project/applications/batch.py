@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from project.applications.inputs import Frame, Source, count_frames, read_frames
-from project.applications.outputs import OUTPUTS
+from project.applications.outputs import OUTPUTS, OVERLAYS_FOLDER
+from project.applications.picture_files import check_inputs_stay
 from project.applications.predictor import Predictor, UnreadableImage
 from project.errors import UserError, unknown_name
 
@@ -59,10 +60,12 @@ def predict_sources(
         progress: a bar on the terminal.
 
     Raises:
-        UserError: if nothing can be read, or nothing written.
+        UserError: if an input would be replaced, nothing can be read, or nothing written.
     """
     _check_outputs(save)
     check_frames(every, max_frames, on_broken_image)
+    if "overlays" in save:
+        check_inputs_stay(sources, Path(output_dir, OVERLAYS_FOLDER))
     summary = Summary()
     frames = frames_of(sources, every, summary.skipped, fatal=on_broken_image == "fatal")
     with ExitStack() as stack:

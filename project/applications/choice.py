@@ -46,6 +46,8 @@ class Choice:
             )
         if (self.way == "at") != (self.point is not None):
             raise UserError("expected x and y, in pixels, behind 'at', and behind no other")
+        if self.point is not None and not np.isfinite(self.point).all():
+            raise UserError(f"objects at {self.point}: expected finite numbers of pixels")
 
 
 def parse_choice(words: Sequence[str]) -> Choice:

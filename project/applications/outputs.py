@@ -23,6 +23,7 @@ from detectron2.structures import Instances
 
 RESULTS_NAME = "predictions.json"
 IMAGES_NAME = "images.json"
+OVERLAYS_FOLDER = "overlays"
 
 
 class CocoOutput:
@@ -155,7 +156,7 @@ class OverlayOutput:
         self, folder: Path, class_names: Sequence[str], *, by_instance: bool = False
     ) -> None:
         self._class_names, self._by_instance = class_names, by_instance
-        self._pictures = PictureFiles(folder / "overlays")
+        self._pictures = PictureFiles(folder / OVERLAYS_FOLDER)
 
     def add(self, frame: Frame, instances: Instances) -> None:
         picture = draw_prediction(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from project.applications.inputs import Frame
+from project.applications.inputs import Frame, Source
 from project.errors import UserError
 from project.visualization.files import make_folder, write_png
 
@@ -14,9 +16,9 @@ import numpy as np
 class PictureFiles:
     """Writes ``<folder>/<image>.png`` for each image and ``<folder>/<video>.mp4`` for each video.
 
-    Videos have the rate of the frames that were read, and no sound. Encoders want even sides: of
-    a frame with an odd one, the last row or column is left out. Pictures with transparency, which
-    such videos can't hold, become a PNG for each frame.
+    Videos have the rate of the frames that were read (at least one in ten seconds), and no sound.
+    Encoders want even sides: of a frame with an odd one, the last row or column is left out.
+    Pictures with transparency, which such videos can't hold, become a PNG for each frame.
 
     After ``close`` all files are complete, also where the work was stopped in between.
     """
@@ -52,7 +54,9 @@ class PictureFiles:
 
         file = self._folder / f"{self._key}.mp4"
         make_folder(file.parent)
-        video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), frame.rate, self._size)
+        # MPEG-4 takes a rate for a fraction of 16-bit numbers: phones give such as 119.347.
+        rate = max(float(f"{frame.rate:.4g}"), 0.1)
+        video = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, self._size)
         if not video.isOpened():
             raise UserError(f"video {file} can't be written; is there room, and may you write?")
         return video
@@ -62,3 +66,12 @@ class PictureFiles:
         if self._video is not None:
             self._video.release()
             self._video = None
+
+
+def check_inputs_stay(sources: Sequence[Source], folder: Path) -> None:
+    """Raise a `UserError` if what `PictureFiles` writes into ``folder`` would replace an input."""
+    inputs = {os.path.realpath(source.path) for source in sources if source.kind != "camera"}
+    for source in sources:
+        file = os.path.realpath(folder / f"{source.key}{'.mp4' if source.moves else '.png'}")
+        if file in inputs:
+            raise UserError(f"the input {file} would be replaced; take another output folder")

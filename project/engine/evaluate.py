@@ -11,6 +11,7 @@ import pydoc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from project.data.catalog import class_names
 from project.engine.config import build, require
@@ -167,9 +168,25 @@ def _infer(model: nn.Module, loader, evaluator: DatasetEvaluator) -> dict:
 
 def evaluator_class(cfg: DictConfig) -> type[InstanceEvaluator] | type[SemanticEvaluator]:
     """Our evaluator for what the config's model gives."""
-    target = OmegaConf.select(cfg, "dataloader.evaluator._target_")
-    target = pydoc.locate(target) if isinstance(target, str) else target
-    return SemanticEvaluator if target is SemanticEvaluator else InstanceEvaluator
+    node = OmegaConf.select(cfg, "dataloader.evaluator")
+    semantic = node is not None and _target(node) is SemanticEvaluator
+    return SemanticEvaluator if semantic else InstanceEvaluator
+
+
+def _target(node: DictConfig) -> Any:
+    """The object that a node's ``_target_`` names."""
+    target = node.get("_target_")
+    return pydoc.locate(target) if isinstance(target, str) else target
+
+
+def evaluator_for(cfg: DictConfig, dataset_name: str, output_dir: Path) -> DatasetEvaluator:
+    """Our evaluator for another dataset, with the options of the config's if that is ours."""
+    kind, node = evaluator_class(cfg), OmegaConf.select(cfg, "dataloader.evaluator")
+    if node is None or _target(node) is not kind:
+        return kind(dataset_name, output_dir=str(output_dir))
+    node = copy.deepcopy(node)
+    node.dataset_name, node.output_dir = dataset_name, str(output_dir)
+    return build(node, "dataloader.evaluator")
 
 
 def results_file(cfg: DictConfig, dataset_name: str) -> Path:
@@ -199,5 +216,5 @@ def predict_dataset(cfg: DictConfig, weights: str | Path, dataset_name: str) -> 
     mapper = build(cfg.dataloader.test.mapper, "dataloader.test.mapper")
     loader = build_detection_test_loader(records, mapper=mapper)
     file = results_file(cfg, dataset_name)
-    _infer(model, loader, evaluator_class(cfg)(dataset_name, output_dir=str(file.parent)))
+    _infer(model, loader, evaluator_for(cfg, dataset_name, file.parent))
     return file

@@ -17,9 +17,7 @@ from project.evaluation.label_maps import LabelMaps
 from project.evaluation.overlap import PixelOverlap
 from project.evaluation.results_file import ResultsFile
 from project.evaluation.rle import encode_masks, mask_boxes
-from project.modeling.postprocess.morphology import remove_small_parts
 
-import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
@@ -44,31 +42,21 @@ class SemanticEvaluator(DatasetEvaluator):
         distributed: judge the predictions of all processes together; else each judges its own.
         output_dir: gets ``sem_seg_predictions.json``; None keeps no file. All processes must reach
             it.
-        min_part: connected parts of a class that are smaller than this share (0-1) of the image
-            become background, in the file too; 0 keeps all.
 
     Attributes:
         RESULTS_FILE: name of the file in ``output_dir``.
         DRAWN_FROM: score from which a prediction is drawn: a map has decided already.
 
     Raises:
-        UserError: for a dataset without a ``json_file``, or a share out of range.
+        UserError: for a dataset without a ``json_file``.
     """
 
     RESULTS_FILE = RESULTS_FILE
     DRAWN_FROM = 0.0
 
     def __init__(
-        self,
-        dataset_name: str,
-        distributed: bool = True,
-        output_dir: str | None = None,
-        *,
-        min_part: float = 0.0,
+        self, dataset_name: str, distributed: bool = True, output_dir: str | None = None
     ) -> None:
-        if not 0 <= min_part <= 1:
-            raise UserError(f"min_part={min_part}: expected a share of the image from 0 to 1")
-        self._min_part = min_part
         self._distributed = distributed
         truth = registered_truth(dataset_name)
         self._categories = category_ids(dataset_name, truth)
@@ -107,9 +95,6 @@ class SemanticEvaluator(DatasetEvaluator):
             )
         self._num_images += 1
         scores, found = (x.cpu() for x in probabilities.max(0))
-        found = torch.from_numpy(
-            without_small_parts(found.numpy(), expected[0] - 1, self._min_part)
-        )
         self._file.add(to_results(found, scores, image_id, self._categories))
         if self._labelled:
             truth, counts = self._truth.read(image_id)
@@ -146,17 +131,6 @@ class SemanticEvaluator(DatasetEvaluator):
         metrics = summarize(counts, self._truth.class_names)
         logger.info("Results of sem_seg:\n%s", metrics_table(metrics))
         return {"sem_seg": metrics}
-
-
-def without_small_parts(labels: np.ndarray, background: int, min_part: float) -> np.ndarray:
-    """A map [H, W] of classes whose parts below ``min_part`` (0-1) of its area are background."""
-    if not min_part:
-        return labels
-    cleaned = labels.copy()
-    for k in set(np.unique(labels).tolist()) - {background}:
-        mask = labels == k
-        cleaned[mask & ~remove_small_parts(mask, min_area=min_part * mask.size)] = background
-    return cleaned
 
 
 def to_results(

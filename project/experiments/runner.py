@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,7 +74,19 @@ def run_command(tool: Path, store: SweepStore, record: Record) -> list[str]:
     command = [sys.executable, str(tool), "--config-file", record.point.config]
     if run_dir.is_dir() and any(run_dir.iterdir()):
         command.append("--resume")
-    return [*command, *record.point.overrides, f"train.output_dir={run_dir}"]
+    return [*command, *record.point.overrides, f"train.output_dir={quoted(run_dir)}"]
+
+
+def quoted(path: Path) -> str:
+    """A path as an override's value: in quotes where it holds more than letters, digits and /._+-.
+
+    Hydra's grammar takes no other signs bare, not even letters beyond ASCII.
+    """
+    text = str(path)
+    if re.fullmatch(r"[A-Za-z0-9/._+-]+", text):
+        return text
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)  # backslashes count only before a quote
+    return f"'{escaped}'"
 
 
 @dataclass

@@ -99,6 +99,25 @@ def test_cover_enlarges_and_cuts_off_contain_shows_all():
     assert (contain[15:25, 20:] == 200).all()
 
 
+def test_of_a_panorama_only_the_middle_is_enlarged(monkeypatch):
+    """10 x 2000 to 400 x 300: 40 times as large, and 7.5 of 2000 columns seen."""
+    sizes, resize = [], cv2.resize
+    monkeypatch.setattr(
+        cv2, "resize", lambda p, size, **how: sizes.append(size) or resize(p, size, **how)
+    )
+    wide = columns([0] * 1000 + [200] * 1000, 10)
+    made = fit_picture(wide, (400, 300), "cover")
+    assert made.shape == (400, 300, 3)
+    # A cubic sees two columns to each side of the edge, 80 pixels.
+    assert (made[:, :69] == 0).all()
+    assert (made[:, 231:] == 200).all()
+    assert (made[:, 149] < 100).all()  # the middle is the middle
+    assert (made[:, 150] > 100).all()
+    assert sizes[0][0] <= 300 + 2 * 5 * 40
+    upright = fit_picture(np.ascontiguousarray(wide.transpose(1, 0, 2)), (300, 400), "cover")
+    assert np.array_equal(upright, made.transpose(1, 0, 2))
+
+
 def test_too_small_to_crop():
     with pytest.raises(UserError, match=r"2 x 4 pixels .* 3 x 4: too small to crop"):
         fit_picture(columns([0, 40, 80, 120], 2), (3, 4), "crop")
@@ -224,6 +243,7 @@ def test_what_is_no_color(text):
         (lambda: Look(decontaminate="magic"), "unknown decontamination 'magic'"),
         (lambda: Look(band=0), "the band is 0"),
         (lambda: Look(harmonise=1.5), "harmonise is 1.5"),
+        (lambda: Look(smoothing=1.0), "the smoothing is 1"),
     ],
 )
 def test_wrong_options(make, message):
@@ -239,7 +259,9 @@ def test_doubt_counts_near_edges_alone():
     assert (made[26:30] == np.float32(0.2)).all()
     assert (made[30:34] == np.float32(0.8)).all()
     assert (made[34:] == 1).all()
-    assert (decide_away_from_edges(np.full((5, 5), 0.8, np.float32), 2) == np.float32(0.8)).all()
+    # A picture full of one object, or of none, has no edge that would be near.
+    assert (decide_away_from_edges(np.full((5, 5), 0.8, np.float32), 2) == 1).all()
+    assert (decide_away_from_edges(np.full((5, 5), 0.3, np.float32), 2) == 0).all()
 
 
 def test_a_doubtful_body_is_not_seen_through():

@@ -146,6 +146,17 @@ def test_two_videos_of_other_sizes_in_batches(predict, clip, tmp_path):
     assert counts == [5, 2]
 
 
+def test_no_input_is_replaced(predict, photos, tmp_path, capsys):
+    inside = tmp_path / "out/overlays/photo.png"
+    inside.parent.mkdir(parents=True)
+    cv2.imwrite(str(inside), cv2.imread(str(photos[0])))
+    before = inside.read_bytes()
+    assert predict(inside) == 2
+    assert f"the input {inside} would be replaced" in capsys.readouterr().err
+    assert inside.read_bytes() == before
+    assert predict(inside, "--save", "coco") == 0
+
+
 def test_ctrl_c_keeps_what_was_done(tool, predict, photos, tmp_path, monkeypatch, capsys):
     def stop_at_the_third(self, images, **options):
         if len(done) == 2:

@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import project  # noqa: F401 - makes `detectron2` importable
+from project.applications.inputs import Frame, Source
+from project.applications.picture_files import PictureFiles
 
 import cv2
 import numpy as np
@@ -174,6 +175,31 @@ def test_a_transparent_video_is_a_folder_of_frames(replace, people, tmp_path):
     assert load(tmp_path / "out/clip/000002.png").shape == (60, 100, 4)
 
 
+def test_no_input_is_replaced(replace, photo, people, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    inside = photo.rename(tmp_path / "out/photo.png")
+    before = inside.read_bytes()
+    assert replace(inside, "--color", "white") == 2
+    clip = write_video(tmp_path / "out/clip.mp4", [people] * 2)
+    assert replace(clip, "--color", "white") == 2
+    assert capsys.readouterr().err.count("would be replaced; take another output folder") == 2
+    assert inside.read_bytes() == before
+    assert len(read_video(clip)) == 2
+    assert replace(clip, "--transparent") == 0  # becomes clip/000000.png, ...
+    cv2.imwrite(str(tmp_path / "out/dog.jpg"), people[..., ::-1])
+    assert replace(tmp_path / "out/dog.jpg", "--color", "white") == 0  # becomes dog.png
+
+
+@pytest.mark.parametrize("rate, written", [(119.3471, 119.3), (0.0002, 0.1), (29.97, 29.97)])
+def test_rates_that_the_encoder_does_not_take(people, tmp_path, rate, written):
+    source = Source("clip.mp4", "clip", "video")
+    files = PictureFiles(tmp_path)
+    files.add(Frame(people, source, 0, rate), people)
+    files.close()
+    capture = cv2.VideoCapture(str(tmp_path / "clip.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(written, rel=1e-3)
+
+
 def test_an_instance_model_does_too(tool, run_dir, predictor, photos, tmp_path):
     found = predictor(photos[0])
     name = predictor.class_names[found.pred_classes[0]]
@@ -205,6 +231,9 @@ def test_an_instance_model_does_too(tool, run_dir, predictor, photos, tmp_path):
         (["{photo}", "--blur", "--harmonise", "1"], "harmonise needs a background"),
         (["{photo}", "--color", "white", "--smoothing", "1"], "the smoothing is 1"),
         (["{photo}", "--color", "white", "--output", "{photo}"], "can't be made"),
+        (["{photo}", "--color", ""], "unknown color ''"),
+        (["{photo}", "--background", "{photo}", "--fit", "contain", "--border", ""], "color ''"),
+        (["{photo}", "--color", "white", "--objects", "at", "nan", "3"], "finite numbers"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -169,7 +169,19 @@ def test_nobody_like_that(choice, message):
 
 
 @pytest.mark.parametrize(
-    "words", ["some", "left", "left 0", "surest one", "all 1", "largest 1", "at 3", "at x 1"]
+    "words",
+    [
+        "some",
+        "left",
+        "left 0",
+        "surest one",
+        "all 1",
+        "largest 1",
+        "at 3",
+        "at x 1",
+        "at nan 1",
+        "at 1 inf",
+    ],
 )
 def test_choices_that_mean_nothing(words):
     with pytest.raises(UserError, match=r"expected|unknown choice"):

@@ -188,29 +188,6 @@ def test_the_file_is_that_of_detections_and_flattens_to_the_same_map(register, t
     )
 
 
-def test_small_parts_become_background(register, tmp_path):
-    truth = np.full((10, 20), 2)
-    truth[2:6, 2:6] = 0
-    found = truth.copy()
-    found[9, 17:] = 0  # 3 pixels of 200
-    found[0, 0:4] = 1  # 4 pixels: as many as a share of 0.02 asks for
-    pairs = list(outputs([found]))
-    name, whole, cleaned = register(document([truth])), tmp_path / "whole", tmp_path / "cleaned"
-    metrics = [
-        feed(SemanticEvaluator(name, False, str(folder), min_part=share), pairs).evaluate()
-        for folder, share in ((whole, 0.0), (cleaned, 0.02))
-    ]
-    assert metrics[0]["sem_seg"]["IoU-cake"] == pytest.approx(100 * 16 / 19)
-    assert metrics[1]["sem_seg"]["IoU-cake"] == 100
-    files = [json.loads((folder / RESULTS_FILE).read_text()) for folder in (whole, cleaned)]
-    assert [[r["bbox"] for r in file] for file in files] == [
-        [[2, 2, 18, 8], [0, 0, 4, 1]],
-        [[2, 2, 4, 4], [0, 0, 4, 1]],
-    ]
-    with pytest.raises(UserError, match="min_part=2: expected a share of the image from 0 to 1"):
-        SemanticEvaluator(name, min_part=2)
-
-
 def test_processes_count_together(register, tmp_path, monkeypatch):
     name = register(document(random_maps(5)))
     pairs = list(outputs(random_maps(6)))

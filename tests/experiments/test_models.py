@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import project  # noqa: F401
 from project.errors import UserError
@@ -11,10 +12,11 @@ from project.experiments.models.charts import model_charts
 from project.experiments.models.compare import difference, seed_noise
 from project.experiments.models.cost import Cost, Costs, count_flops, measure_costs
 from project.experiments.models.counts import BOUNDARY, DICE, IMAGE_DICE, IOU
+from project.experiments.models.files import write_models
 from project.experiments.models.groups import group_models
 from project.experiments.models.pictures import BEST, MEDIAN, MOST, WORST, choose_images, regions
 from project.experiments.models.runs import find_model_runs, read_model_run
-from project.experiments.models.words import count_words, listed, sentences
+from project.experiments.models.words import count_words, listed, sentences, three_digits
 
 import cv2
 import numpy as np
@@ -146,6 +148,17 @@ def test_the_runs_thresholds_count(root):
         compare_models([root / "runs"])
 
 
+def test_no_figure_is_no_number_on_the_page(root):
+    write_subset(root, "empty", ["person"], {"a.png": [], "b.png": PEOPLE["b.png"]})
+    write_subset(root, "part", ["person"], {"a.png": [], "c.png": PEOPLE["b.png"]})
+    write_run(root, "one", "empty", [PERFECT])
+    write_run(root, "two", "part", [], semantic=True)
+    found = compare_models([root / "runs"], num_resamples=50)
+    text = write_models(found, None, root / "out", title="x").read_text("utf-8")
+    assert "IoU isn&#39;t defined" in text
+    assert not re.search(r"\bnan\b", re.sub(r"data:[^\"]*", "", text))
+
+
 def test_crowds_do_not_count(root):
     images = {"a.png": [("person", box(0, 0, 2, 2)), ("person", box(5, 5, 10, 10), "crowd")]}
     write_subset(root, "crowded", ["person"], images)
@@ -201,6 +214,27 @@ def test_folders_of_one_name_are_told_apart(root):
     folders = [write_run(root, f"{x}/run", "people", [EXACT], lr=i) for i, x in enumerate("xy")]
     models = group_models([read_model_run(folder) for folder in folders])
     assert [model.label for model in models] == ["x/run", "y/run"]
+    folders = [write_run(root, f"{x}/z/run", "people", [EXACT], lr=i) for i, x in enumerate("abc")]
+    models = group_models([read_model_run(folder) for folder in folders])
+    assert [model.label for model in models] == ["z/run (1)", "z/run (2)", "z/run (3)"]
+
+
+@pytest.mark.parametrize(
+    "names, label",
+    [
+        (["unet_R34", "unet_R34_seed1"], "unet_R34"),  # digits of the model's name stay
+        (["unet_seed1", "unet_seed10"], "unet"),
+        (["unet-s0", "unet-s1"], "unet"),
+        (["unet10", "unet11"], "unet"),
+        (["classes_a", "classes_b"], "classes"),
+        (["run1", "run2"], "run1"),
+        (["one", "two"], "one"),
+    ],
+)
+def test_the_name_that_runs_share(root, names, label):
+    folders = [write_run(root, n, "people", [EXACT], seed=i) for i, n in enumerate(names)]
+    (model,) = group_models([read_model_run(folder) for folder in folders])
+    assert model.label == label
 
 
 def test_only_common_images_count(root):
@@ -292,8 +326,11 @@ def test_regions_of_a_label_map():
 
 
 def test_counts_in_words():
-    assert [count_words(n) for n in (44_010_000, 1_130_000, 830, 2_500)] == [
-        "44 M", "1.13 M", "830", "2.5 k"
+    assert [count_words(n) for n in (44_010_000, 1_130_000, 999_999, 830, 2_500)] == [
+        "44 M", "1.13 M", "1 M", "830", "2.5 k"
+    ]  # fmt: skip
+    assert [three_digits(x) for x in (0.7748, 36.29, 999.4, 999.6, 1464.87)] == [
+        "0.775", "36.3", "999", "1,000", "1,465"
     ]  # fmt: skip
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(list("abcdefghij")).endswith("h and 2 more")

@@ -9,14 +9,17 @@ import threading
 import time
 from pathlib import Path
 
+from project.engine.config import load_config
 from project.errors import UserError
 from project.experiments import study
 from project.experiments.plan import Range, Study, Sweep
-from project.experiments.runner import Slot, error_line, find_slots
+from project.experiments.runner import Slot, error_line, find_slots, quoted
 from project.experiments.store import SweepStore
 from project.experiments.sweep import dry_run, run_sweep, summary
 
 import pytest
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -164,6 +167,14 @@ def test_slots(monkeypatch):
     assert find_slots(1)[0].environment["CUDA_VISIBLE_DEVICES"] == ""
     with pytest.raises(UserError, match="--jobs 0"):
         find_slots(0)
+
+
+@pytest.mark.parametrize(
+    "folder", ["out/a_b-1+c", "out/U²-Net small", "o'clock", "a b/$x=(1), [2]{3}", "a\\b", "a\\'b"]
+)
+def test_any_folder_reaches_the_config(folder):
+    override = f"train.output_dir={quoted(Path(folder))}"
+    assert load_config(REPO / "configs/quickstart.py", [override]).train.output_dir == folder
 
 
 def test_the_line_that_tells_why(tmp_path: Path):

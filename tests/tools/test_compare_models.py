@@ -175,6 +175,7 @@ def test_an_image_that_is_gone(main, root, tmp_path):
         (["--models", "{runs}", "--metric", "segm/AP"], "--metric doesn't go with --models"),
         (["--models", "{runs}", "--num-images", "-1"], "--num-images is -1; expected 0 or more"),
         (["{runs}", "--no-speed"], "--no-speed needs --models"),
+        (["{runs}", "--num-images", "0"], "--num-images needs --models"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(main, root, tmp_path, capsys, arguments, message):

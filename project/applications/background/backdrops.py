@@ -137,6 +137,9 @@ def fit_picture(
         return _middle(picture, size)
     ratios = height / rows, width / columns
     scale = max(ratios) if fit == "cover" else min(ratios)
+    if fit == "cover":  # what is cut off anyway isn't enlarged: of a panorama that is nearly all
+        picture = _without_sides(picture, (height / scale, width / scale))
+        rows, columns = picture.shape[:2]
     new = max(round(columns * scale), 1), max(round(rows * scale), 1)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = cv2.resize(picture, new, interpolation=way)
@@ -147,6 +150,14 @@ def fit_picture(
     top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
     canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return canvas
+
+
+def _without_sides(picture: np.ndarray, needed: tuple[float, float]) -> np.ndarray:
+    """``picture`` without as much at both opposite sides, but for what the resampling sees."""
+    cuts = (max(int((has - n) / 2) - 4, 0) for has, n in zip(picture.shape, needed, strict=False))
+    return picture[
+        tuple(slice(cut, has - cut) for cut, has in zip(cuts, picture.shape, strict=False))
+    ]
 
 
 def _middle(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

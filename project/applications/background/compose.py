@@ -11,7 +11,7 @@ DECONTAMINATIONS = ("none", "blur", "ml")
 
 
 def decide_away_from_edges(probability: np.ndarray, reach: float) -> np.ndarray:
-    """``probability`` where the edge at 0.5 is within ``reach`` pixels, else 0 or 1.
+    """``probability`` where the edge at 0.5 is within ``reach`` pixels, else 0 or 1, float32.
 
     Args:
         probability: float32 ``[H, W]``, 0-1.
@@ -19,12 +19,13 @@ def decide_away_from_edges(probability: np.ndarray, reach: float) -> np.ndarray:
     import cv2
 
     inside = probability >= 0.5
-    decided = probability.copy()
+    decided = probability.astype(np.float32)
     for side in (inside, ~inside):
-        if not side.all():
-            away = cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 5)
-            decided = np.where(away > reach, inside, decided)
-    return decided.astype(np.float32)
+        if side.all():  # there is no edge
+            return inside.astype(np.float32)
+        away = cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 5)
+        decided[away > reach] = inside[away > reach]
+    return decided
 
 
 def object_colors(image: np.ndarray, alpha: np.ndarray, method: str = "blur") -> np.ndarray:

@@ -17,10 +17,16 @@ from project.applications.background.compose import (
 )
 from project.applications.background.harmonise import harmonise
 from project.applications.background.smoothing import AlphaSmoother
-from project.applications.batch import batches_of, check_frames, frames_of, progress_bar
+from project.applications.batch import (
+    POLICIES,
+    batches_of,
+    check_frames,
+    frames_of,
+    progress_bar,
+)
 from project.applications.choice import Choice, NobodyFound, soft_mask
 from project.applications.inputs import Frame, Source
-from project.applications.picture_files import PictureFiles
+from project.applications.picture_files import PictureFiles, check_inputs_stay
 from project.applications.predictor import Predictor
 from project.errors import UserError, unknown_name
 from project.modeling.postprocess.matting import METHODS, default_band, refine_alpha
@@ -30,7 +36,6 @@ from detectron2.structures import Instances
 
 logger = logging.getLogger(__name__)
 
-POLICIES = ("skip", "fatal")
 Backdrop = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -65,6 +70,7 @@ class Look:
             raise UserError(f"the band is {self.band}; expected at least 1 pixel")
         if not 0 <= self.harmonise <= 1:
             raise UserError(f"harmonise is {self.harmonise:g}; expected 0 to 1")
+        AlphaSmoother(self.smoothing)  # raises for what it can't take, before a model is loaded
 
     def alpha(self, image: np.ndarray, probability: np.ndarray) -> np.ndarray:
         """How much of each pixel is the object, float32 ``[H, W]``, 0-1.
@@ -137,7 +143,8 @@ def replace_background(
 
     Raises:
         NobodyFound: if no frame at all shows the object.
-        UserError: if an option is out of range, nothing can be read, or nothing written.
+        UserError: if an option is out of range, an input would be replaced, nothing can be read,
+            or nothing written.
     """
     look = look or Look()
     check_frames(every, max_frames, on_broken_image)
@@ -145,6 +152,9 @@ def replace_background(
         raise UserError(unknown_name("on_nobody", on_nobody, POLICIES))
     if look.harmonise and not getattr(backdrop, "takes_light", False):
         raise UserError("harmonise needs a background image or colour to take the light from")
+    # Without a backdrop a video becomes a folder of frames, not a file of its name.
+    as_files = [source for source in sources if backdrop is not None or not source.moves]
+    check_inputs_stay(as_files, Path(output_dir))
     index = predictor.class_index(class_name)
     done = Replaced()
     smoother = AlphaSmoother(look.smoothing)

@@ -9,6 +9,7 @@ from project.experiments.charts import line_color
 from project.experiments.models.compare import JudgedModel, ModelComparison
 from project.experiments.models.cost import Costs
 from project.experiments.models.counts import BOUNDARY, IMAGE_DICE, IOU
+from project.experiments.models.words import three_digits
 from project.visualization.charts import INK, MAIN, MUTED, Chart, Words, draw
 from project.visualization.labels import printable
 
@@ -51,7 +52,9 @@ def _figures(found: ModelComparison, metric: str, class_name: str = "") -> Chart
     elif metric == IOU:
         caption = "Dot: figure on these images; bar: 95 % interval over images."
         caption += " Grey: single runs." * any(bar.dots for bar in bars)
-    words = Words(slug, title, f"Highest: {best.label}, {best.value:.1f}", caption)
+    known = np.isfinite(best.value)
+    alt = f"Highest: {best.label}, {best.value:.1f}" if known else "Not defined on these images"
+    words = Words(slug, title, alt, caption)
     return interval_chart(words, bars, f"{metric}, percent")
 
 
@@ -117,10 +120,10 @@ def _cost(found: ModelComparison, costs: Costs) -> list[Chart]:
     shown = [model for model in found.ranked if model.label in costs.models][:MAX_LINES]
     speed = {m.label: costs.models[m.label].median for m in shown}
     flops = {m.label: costs.models[m.label].flops / 1e9 for m in shown}
-    alt = ", ".join(f"{label} {ms:.3g} ms" for label, ms in speed.items())
+    alt = ", ".join(f"{label} {three_digits(ms)} ms" for label, ms in speed.items())
     caption = "Up is better, left is cheaper. Bars: 95 % interval over images."
     words = Words("cost-time", "IoU against time", alt, caption)
-    alt = ", ".join(f"{label} {value:.3g} GFLOPs" for label, value in flops.items())
+    alt = ", ".join(f"{label} {three_digits(value)} GFLOPs" for label, value in flops.items())
     other = Words("cost-flops", "IoU against arithmetic", alt, "Multiply-adds count as two.")
     return [
         cost_chart(words, shown, speed, "milliseconds an image"),

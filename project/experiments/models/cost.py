@@ -23,6 +23,7 @@ from pathlib import Path
 from project.data.catalog import class_names
 from project.engine.config import build, require
 from project.engine.evaluate import build_model, load_weights, newest_checkpoint
+from project.engine.launch import Processes, choose_device
 from project.errors import UserError
 from project.experiments.models.compare import JudgedModel
 from project.experiments.models.footing import Footing
@@ -94,11 +95,11 @@ def measure_costs(
     """Build each model's first run and run it on a few of the common images.
 
     Args:
-        device: "cpu" or "cuda"; None takes a GPU where there is one.
+        device: "cpu" or "cuda"; None, and "cuda" without a GPU, take what is there.
         num_images: spread evenly over the common ones.
         num_rounds: how often each image is measured.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(device or "cuda", Processes())
     places = np.unique(np.linspace(0, len(footing.image_names) - 1, num_images).astype(int))
     names = [footing.image_names[i] for i in places]
     built: dict[str, tuple[nn.Module, list[dict]]] = {}

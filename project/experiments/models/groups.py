@@ -12,7 +12,8 @@ from project.experiments.models.runs import ModelRun
 from project.experiments.plan import value_text
 from project.experiments.runs import IGNORED
 
-_SEED_ENDING = re.compile(r"[\W_]*(seed|run|s)?[\W_]*\d*$", re.IGNORECASE)
+# "_seed1", "-s1", "run", or a separator alone; other digits belong to the name ("unet_R34").
+_SEED_ENDING = re.compile(r"[\W_]*((seed|run|(?<=[\W_])s)[\W_]*\d*)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +69,20 @@ def _labels(groups: Sequence[Sequence[ModelRun]]) -> list[str]:
             f"{path.parent.name}/{label}" if labels.count(label) > 1 else label
             for path, label in zip(paths, labels, strict=True)
         ]
-    seen: dict[str, int] = {}
-    for place, label in enumerate(labels):
-        seen[label] = seen.get(label, 0) + 1
-        if labels.count(label) > 1:
-            labels[place] = f"{label} ({seen[label]})"
-    return labels
+    return [
+        f"{label} ({labels[: place + 1].count(label)})" if labels.count(label) > 1 else label
+        for place, label in enumerate(labels)
+    ]
 
 
 def _common_name(names: Sequence[str]) -> str:
     """ "unet" of "unet_seed0" and "unet_seed1"; a single name as it is."""
     if len(names) == 1:
         return names[0]
-    return _SEED_ENDING.sub("", os.path.commonprefix(list(names))) or names[0]
+    shared = os.path.commonprefix(list(names))
+    if any(name[len(shared) :][:1].isdigit() for name in names):
+        shared = shared.rstrip("0123456789")  # 1 of 10 and 11 is part of a number
+    return _SEED_ENDING.sub("", shared) or names[0]
 
 
 def find_model(models: Sequence[Model], name: str) -> Model:

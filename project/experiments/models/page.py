@@ -11,12 +11,13 @@ from project.experiments.models.compare import ModelComparison
 from project.experiments.models.cost import Costs
 from project.experiments.models.counts import IOU
 from project.experiments.models.pictures import Row
-from project.experiments.models.words import headline, sentences
+from project.experiments.models.words import headline, sentences, three_digits
 from project.visualization.charts import Chart, css_color
 from project.visualization.page import Tile, render_page
 from project.visualization.page.parts import HERE
 from project.visualization.palette import class_color
 
+import numpy as np
 from markupsafe import Markup
 
 MAX_LEGEND = 30
@@ -93,12 +94,15 @@ def models_page(
 
 def _tiles(found: ModelComparison, costs: Costs | None) -> list[Tile]:
     best = found.ranked[0]
+    iou = best.estimates[IOU, ""].value
     tiles = [
         Tile(f"{len(found.models):,}", "models"),
         Tile(f"{len(found.footing.image_names):,}", "images"),
-        Tile(f"{best.estimates[IOU, ''].value:.1f}", f"best IoU: {best.label}"),
     ]
+    if np.isfinite(iou):
+        tiles.append(Tile(f"{iou:.1f}", f"best IoU: {best.label}"))
     if costs is not None:
         fastest = min(costs.models, key=lambda label: costs.models[label].median)
-        tiles.append(Tile(f"{costs.models[fastest].median:.3g} ms", f"fastest: {fastest}"))
+        time = three_digits(costs.models[fastest].median)
+        tiles.append(Tile(f"{time} ms", f"fastest: {fastest}"))
     return tiles

@@ -41,7 +41,8 @@ class Row:
 def choose_images(found: ModelComparison, number: int) -> dict[str, list[int]]:
     """Title → places of ``number`` images, by the Dice of the models; none comes twice.
 
-    Images with nothing to find, in which nothing was found, are left out.
+    Left out are images with nothing to find in which a model found nothing: it has no Dice there,
+    and against it every stray pixel of another model would be the largest disagreement of all.
     """
     dice = np.stack([model.image_dice for model in found.models])
     shown = np.flatnonzero(np.isfinite(dice).all(0))

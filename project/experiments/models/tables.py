@@ -10,7 +10,7 @@ from project.experiments.models.compare import JudgedModel, ModelComparison
 from project.experiments.models.cost import Costs
 from project.experiments.models.counts import BOUNDARY, DICE, IMAGE_DICE, IOU, METRICS
 from project.experiments.models.runs import INSTANCES, ModelRun
-from project.experiments.models.words import count_words, is_distinct, p_words
+from project.experiments.models.words import count_words, is_distinct, p_words, three_digits
 from project.visualization.page import Column, Table
 
 HINTS = {
@@ -94,11 +94,11 @@ def cost_table(found: ModelComparison, costs: Costs) -> Table:
     rows = []
     for model in found.ranked:
         if (cost := costs.models.get(model.label)) is not None:
-            low, high = cost.quartiles
+            low, high = map(three_digits, cost.quartiles)
             size = "{} × {}".format(*cost.input_size)
             rows.append(
-                [model.label, count_words(cost.parameters), size, f"{cost.flops / 1e9:.3g}",
-                 f"{cost.median:.3g}", f"{low:.3g} to {high:.3g}"]
+                [model.label, count_words(cost.parameters), size,
+                 three_digits(cost.flops / 1e9), three_digits(cost.median), f"{low} to {high}"]
             )  # fmt: skip
     images = f"{costs.num_images} image{'s' if costs.num_images > 1 else ''}"
     return Table(f"On {costs.device}, one image at a time, {images}", columns, rows)
@@ -118,12 +118,16 @@ def run_table(found: ModelComparison) -> Table:
             str(run.seed),
             run.dataset,
             _thresholds(run, found),
-            f"{model.seed_values[IOU, ''][i]:.1f}",
+            _number(model.seed_values[IOU, ""][i]),
         ]
         for model in found.models
         for i, run in enumerate(model.model.runs)
     ]
     return Table("The runs", columns, rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "–"
 
 
 def _thresholds(run: ModelRun, found: ModelComparison) -> str:

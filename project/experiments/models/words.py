@@ -21,7 +21,6 @@ from project.experiments.words import Sentence, number
 
 import numpy as np
 
-KINDS = {INSTANCES: "instances, flattened"}
 SLOWER = 1.1  # times as slow, from which on a difference in time is told
 
 
@@ -182,15 +181,20 @@ def _costs(found: ModelComparison, costs: Costs) -> list[str]:
 
 def _cost_words(cost: Cost) -> str:
     return (
-        f"{cost.median:.3g} ms ({count_words(cost.parameters)} parameters, "
-        f"{cost.flops / 1e9:.3g} GFLOPs)"
+        f"{three_digits(cost.median)} ms ({count_words(cost.parameters)} parameters, "
+        f"{three_digits(cost.flops / 1e9)} GFLOPs)"
     )
+
+
+def three_digits(value: float) -> str:
+    """A number to three digits, from a thousand on as a whole one: 0.775, 36.3, 1,465."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def count_words(count: float) -> str:
     """A count with its magnitude: 44.0 M, 1.13 M, 830 k."""
     for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if count >= unit:
+        if count >= 0.9995 * unit:  # 999,999 is 1 M, not 1e+03 k
             return f"{count / unit:.3g}{name}"
     return f"{count:.0f}"
 
@@ -229,11 +233,12 @@ def _time(costs: Costs, model: JudgedModel) -> float:
 def _kinds(found: ModelComparison) -> list[str]:
     """Only instance models tell objects of one class apart."""
     apart = [model.label for model in found.models if model.model.kind == INSTANCES]
-    if not apart or len(apart) == len(found.models):
+    others = [model.label for model in found.models if model.model.kind != INSTANCES]
+    if not (apart and others):
         return []
     return [
-        f"To count objects or to cut out single ones, use {listed(apart)}: the others give one "
-        f"region for each class, whatever their IoU."
+        f"To count objects or to cut out single ones, use {listed(apart)}: {listed(others)} "
+        f"{'gives' if len(others) == 1 else 'give'} one region for each class, whatever the IoU."
     ]
 
 

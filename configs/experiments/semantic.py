@@ -1,7 +1,7 @@
 """Which semantic model finds persons: three networks on the scenes, three paired seeds, nine runs.
 
     python tools/sweep.py configs/experiments/semantic.py
-    python tools/compare.py output/sweeps/semantic
+    python tools/compare.py --models output/sweeps/semantic --split test
 
 Judged on the test split, from random weights, at most eight minutes a run on two cores.
 """

@@ -155,7 +155,8 @@ class InstanceEvaluator(DatasetEvaluator):
             metrics = evaluate_results(truth, results, task, image_ids=img_ids, **self._options)
             overall = {name: value for name, value in metrics.items() if "-" not in name}
             logger.info("Results of %s:\n%s", task, create_small_table(overall))
-            logger.info("Per class:\n%s", class_table(metrics))
+            if len(overall) < len(metrics):  # a single class has no rows of its own
+                logger.info("Per class:\n%s", class_table(metrics))
             judged[task] = metrics
         return judged
 

@@ -146,6 +146,18 @@ def test_nothing_detected_is_zero_and_nothing_processed_is_empty(register):
     assert feed(evaluator, []).evaluate() == {}
 
 
+def test_a_single_class_has_no_rows_of_its_own(register, caplog):
+    name = register(truth([annotation(1)], names=("cake",)))
+    [(image, output)] = random_outputs(5, images=(1,))
+    output["instances"].pred_classes[:] = 0
+    with caplog.at_level("INFO", "project.evaluation.coco"):
+        metrics = feed(InstanceEvaluator(name, None, False), [(image, output)]).evaluate()
+    assert not [key for key in metrics["segm"] if "-" in key]
+    assert metrics["segm"]["AP50"] > 0
+    assert "Results of segm" in caplog.text
+    assert "Per class" not in caplog.text
+
+
 def test_unlabelled_images_give_the_file_only(tmp_path, register):
     evaluator = InstanceEvaluator(register(truth(None, images=3)), None, False, str(tmp_path))
     assert feed(evaluator, random_outputs(5)).evaluate() == {}

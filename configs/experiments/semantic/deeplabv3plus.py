@@ -5,4 +5,4 @@ from .unet_R34 import dataloader, dataset, lr_multiplier, optimizer, train
 
 model.network.encoder_weights = None
 model.smallest_part = 0.002
-train.epochs = 5
+train.epochs = 12

@@ -21,7 +21,9 @@ dataloader.train.total_batch_size = 4
 dataloader.train.num_workers = 0  # two cores: the model needs both
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True),
-    L(ColorJitter)(brightness=0.2, contrast=0.2, saturation=0.2),
+    L(ColorJitter)(
+        brightness=0.2, contrast=0.2, saturation=0.2, image_format="${model.input_format}"
+    ),
 ]
 dataloader.train.mapper.mask_format = "bitmask"  # every fifth object of the scenes is RLE
 dataloader.test.mapper.augmentations = []

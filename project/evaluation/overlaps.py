@@ -82,7 +82,7 @@ def find_pairs(
     detection, object_, one, other, crowd = (
         values[near] for values in (detection, object_, one, other, crowd)
     )
-    common = _common(mask_boxes(masks[0])[detection], mask_boxes(masks[1])[object_])
+    common = _common(_boxes(masks[0], detection), _boxes(masks[1], object_))
     most = np.minimum(common, np.minimum(one, other))
     pairs = _at_least(least, detection, object_, _iou(most, one, other, crowd))
     iou = _mask_iou(pairs, masks, ground_truth.crowd)
@@ -103,6 +103,12 @@ def _same_group(ground_truth: GroundTruth, ranked: Ranked) -> tuple[np.ndarray, 
     detection = np.repeat(np.arange(len(counts)), counts)
     inside = np.arange(len(detection)) - np.repeat(np.cumsum(counts) - counts, counts)
     return detection, order[starts[detection] + inside]
+
+
+def _boxes(rles: list[dict], places: np.ndarray) -> np.ndarray:
+    """Boxes of the masks at ``places`` [P], float64 [P, 4]; a mask that isn't there isn't read."""
+    used, back = np.unique(places, return_inverse=True)
+    return mask_boxes([rles[i] for i in used.tolist()])[back]
 
 
 def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:

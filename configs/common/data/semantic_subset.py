@@ -23,7 +23,9 @@ dataloader.train.mapper = L(SemanticMapper)(
     augmentations=[
         L(T.Resize)(shape=[320, 320]),
         L(T.RandomFlip)(horizontal=True),
-        L(ColorJitter)(brightness=0.2, contrast=0.2, saturation=0.2),
+        L(ColorJitter)(
+            brightness=0.2, contrast=0.2, saturation=0.2, image_format="${model.input_format}"
+        ),
     ],
 )
 dataloader.train.aspect_ratio_grouping = False  # all images have one size

@@ -27,13 +27,15 @@ dataloader.train.mapper.augmentations = [
         otherwise=[L(T.Resize)(shape=[128, 160])],
     ),
     L(T.RandomFlip)(horizontal=True),
-    L(ColorJitter)(brightness=0.2, contrast=0.2, saturation=0.2),
+    L(ColorJitter)(
+        brightness=0.2, contrast=0.2, saturation=0.2, image_format="${model.input_format}"
+    ),
 ]
 dataloader.test.mapper.augmentations = [L(T.Resize)(shape=[128, 160])]
 dataloader.test.num_workers = 0
 
 optimizer.lr = 1e-3
-train.epochs = 20
+train.epochs = 19
 train.eval_period = 0  # once, at the end
 train.num_pictures = 0
 train.hooks.validation_loss = train.hooks.best_checkpoint = train.hooks.prediction_preview = None

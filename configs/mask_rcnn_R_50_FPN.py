@@ -1,7 +1,8 @@
 """Mask R-CNN R50-FPN on cake_car_dog_person, fine-tuned from the published COCO weights.
 
-Box and mask predictors start fresh (the classes differ); everything else is COCO's. SGD, batch 16,
-24 epochs. The learning rate is a quarter of COCO's 0.02 for 16 images: scale it with the batch.
+Box and mask predictors keep COCO's rows of classes of the same names; others start fresh. SGD,
+batch 16, 24 epochs. The learning rate is a quarter of COCO's 0.02 for 16 images: scale it with the
+batch.
 """
 
 from detectron2.model_zoo import get_checkpoint_url

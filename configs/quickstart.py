@@ -1,4 +1,4 @@
-"""A small Mask R-CNN on the built-in scenes: about ten minutes on two CPU cores, from scratch.
+"""A small Mask R-CNN on the built-in scenes: six to ten minutes on two CPU cores, from scratch.
 
 Model: 1.2 million parameters; one basic block a stage, batch norm. Data: 400 training scenes of
 about 144x176 pixels. Schedule: 20 epochs of batch 4, AdamW, cosine.

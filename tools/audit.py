@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from project.data.audit.repair import CHANGES, repair_copy
+from project.data.audit.repair import CHANGES, check_split_names, repair_copy
 from project.data.audit.run import Sources, examine
 from project.errors import UserError, exits_with_two
 
@@ -47,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.examples < 0:
         raise UserError(f"--examples is {args.examples}; expected 0 or more")
-    audit = examine(sources(args.dataset, args.split), workers=args.workers)
+    splits = sources(args.dataset, args.split)
+    if args.fix is not None:  # before the work
+        check_split_names(splits)
+    audit = examine(splits, workers=args.workers)
     report = audit.report
     print(report.table(args.examples))
     report.write(args.output)

@@ -130,9 +130,21 @@ def _refine(args: argparse.Namespace) -> dict:
     return measure_refinements(images, args.methods, pictures=args.pictures)
 
 
+def prepare(output: Path) -> None:
+    """Make the folder of the file, rather than fail after a long measurement."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output}: {output.parent} can't be made: {error}") from error
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; expected a file")
+
+
 @exits_with_two
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
+    if args.output:
+        prepare(args.output)
     if args.command == "quickstart":
         from project.benchmarks.quickstart import run_quickstart
 

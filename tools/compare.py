@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if value is not None and value is not False:  # 0 is a value
             other = "doesn't go with --models" if args.models else "needs --models"
             raise UserError(f"--{name.replace('_', '-')} {other}")
+    from project.visualization.files import check_output_folder
+
     folder = args.output or args.runs[0] / "comparison"
+    check_output_folder(folder)
     page = models_page(args, folder) if args.models else settings_page(args, folder)
     print(f"Open {page}")
     return 0
@@ -79,6 +82,7 @@ def settings_page(args: argparse.Namespace, folder: Path) -> Path:
 def models_page(args: argparse.Namespace, folder: Path) -> Path:
     from project.experiments.models import compare_models
     from project.experiments.models.files import NUM_IMAGES, write_models
+    from project.experiments.models.words import listed
 
     number = NUM_IMAGES if args.num_images is None else args.num_images
     if number < 0:
@@ -96,7 +100,7 @@ def models_page(args: argparse.Namespace, folder: Path) -> Path:
         from project.experiments.models.cost import measure_costs
 
         costs = measure_costs(found.models, found.footing, device=args.device)
-    title = args.title or " and ".join(model.label for model in found.models)
+    title = args.title or listed([model.label for model in found.models])
     return write_models(found, costs, folder, title=title, num_images=number)
 
 

@@ -45,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=REPO / "configs/mask_rcnn_R_50_FPN.py",
         help="whose anchors and input size are held against the boxes",
     )
+    parser.add_argument(
+        "--trust", action="store_true", help="build anything a .yaml config names: your own runs"
+    )
     parser.add_argument("--no-audit", action="store_true", help="look for no faults")
     parser.add_argument("--max-images", type=int, default=5000, help="measured, at random (5000)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn at random (0)")
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder,
         title=title,
         classes=args.classes,
-        detector=config_detector(args.config_file),
+        detector=config_detector(args.config_file, trust=args.trust),
         audit=not args.no_audit,
         limit=args.max_images,
         seed=args.seed,
@@ -132,7 +135,7 @@ def subset_sources(dataset: str, root: Path | None) -> tuple[str, SplitSource, S
     raise UserError(f"{unknown_name('subset', dataset, [*known, *BUILT_IN])} in {base}")
 
 
-def config_detector(file: Path):
+def config_detector(file: Path, *, trust: bool = False):
     """The anchors, input size and pyramid levels of a config's model."""
     import math
 
@@ -143,7 +146,7 @@ def config_detector(file: Path):
     import torch
     from detectron2.config import instantiate
 
-    cfg = load_config(file)
+    cfg = load_config(file, trust=trust)
     try:
         generator = instantiate(cfg.model.proposal_generator.anchor_generator)
         pooler = cfg.model.roi_heads.mask_pooler
@@ -151,7 +154,7 @@ def config_detector(file: Path):
         strides = tuple(
             int(stride) for stride in cfg.model.proposal_generator.anchor_generator.strides
         )
-    except AttributeError as error:
+    except (AttributeError, TypeError) as error:
         raise UserError(f"{file} is no config of a Mask R-CNN with anchors: {error}") from None
     # One cell of each level: the anchors around the first centre.
     cells = generator([torch.zeros(1, 1, 1, 1) for _ in strides])
@@ -166,7 +169,14 @@ def config_detector(file: Path):
     )
     size = InputSize(0, 0)
     if resizes:
-        size = InputSize(int(resizes[-1].short_edge_length), int(resizes[-1].max_size))
+        shortest = resizes[-1].short_edge_length
+        longest = resizes[-1].get("max_size", sys.maxsize)
+        if not all(isinstance(length, int | float) for length in (shortest, longest)):
+            raise UserError(
+                f"{file}: dataloader.test.mapper resizes to short_edge_length={shortest}, "
+                f"max_size={longest}; expected one number each, as anchors are judged at one size"
+            )
+        size = InputSize(int(shortest), int(longest))
     levels = tuple(round(-math.log2(scale)) for scale in pooler.scales)
     return Detector(file.name, size, grid, levels)
 

@@ -89,14 +89,18 @@ def split_parameter(text: str) -> tuple[str, str]:
 def find_run_folder(arguments: Sequence[str]) -> Path:
     """The run folder that the training tool's flags lead to."""
     # Imported here: the mistakes above are told without waiting for torch.
-    from project.engine.config import load_config, select
+    from project.engine.checks import check_kinds
+    from project.engine.config import load_config, require, select
 
     from detectron2.engine import default_argument_parser
 
     parser = default_argument_parser()
     parser.set_defaults(config_file=str(QUICKSTART))
+    parser.add_argument("--trust", action="store_true")
     args = parser.parse_args(arguments)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, trust=args.trust)
+    require(cfg, "train.output_dir")
+    check_kinds(cfg)
     return Path(select(cfg, "train.output_dir")).resolve()
 
 

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=(),
         metavar="NUMBER | CLASS=NUMBER",
-        help="lowest score that counts (default: the run's thresholds.json, else 0.5)",
+        help="lowest score that counts (default: the run's thresholds.json, else 0.5; semantic: 0)",
     )
     parser.add_argument("--color", choices=("class", "instance"), default="class")
     parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, from 0")

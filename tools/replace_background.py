@@ -6,8 +6,9 @@
     python tools/replace_background.py clip.mp4 --run RUN --color '#00b140' --every 2
     python tools/replace_background.py 'dogs/*.jpg' --run RUN --transparent --class dog
 
-Writes <image>.png and <video>.mp4 of the same sizes. Any model with masks does: edges are found
-anew from the image, and freed of the old background's colours. Ctrl-C keeps what was done.
+Writes <image>.png and <video>.mp4 of the same sizes; with --transparent <video>/000000.png, ...
+instead of a video. Any model with masks does: edges are found anew from the image, and freed of the
+old background's colours. Ctrl-C keeps what was done.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=(),
         metavar="NUMBER | CLASS=NUMBER",
-        help="lowest score that counts (default: the run's thresholds.json, else 0.5)",
+        help="lowest score that counts (default: the run's thresholds.json, else 0.5; semantic: 0)",
     )
     parser.add_argument("--camera", type=int, metavar="N", help="number of a camera, from 0")
     parser.add_argument("--every", type=int, default=1, help="of a video, every Nth frame (1)")

@@ -30,6 +30,9 @@ QUICKSTART = Path(__file__).resolve().parents[1] / "configs/quickstart.py"
 def build_parser():
     parser = default_argument_parser(epilog=__doc__.partition("\n")[2])
     parser.set_defaults(config_file=str(QUICKSTART), dist_url="auto")
+    parser.add_argument(
+        "--trust", action="store_true", help="build anything a .yaml config names: your own runs"
+    )
     return parser
 
 

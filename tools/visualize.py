@@ -45,6 +45,10 @@ PANELS = {
     "pixels": ["pixels"],
     "all": ["labels", "predictions", "pixels"],
 }
+ONLY_AUGMENTED = ("config_file", "draws", "start")
+NEVER_AUGMENTED = (
+    "dataset", "labels", "image_dir", "results", "inputs", "show", "color", "pdf", "threshold",
+)  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,13 +63,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--inputs", nargs="+", default=(), help="unlabelled images, folders, globs")
     parser.add_argument("--augmented", action="store_true", help="draw what training sees")
     parser.add_argument("--config-file", type=Path, help="whose training data, with --augmented")
-    parser.add_argument("--draws", type=int, default=4, help="of each augmented image (4)")
+    parser.add_argument("--draws", type=int, help="of each augmented image (4)")
     parser.add_argument(
-        "--start", type=int, default=0, help="place in the run of the first draw, in samples (0)"
+        "--start", type=int, help="place in the run of the first draw, in samples (0)"
     )
     parser.add_argument("--output", type=Path, default=Path("vis"), help="folder for the PNGs")
-    parser.add_argument("--show", choices=PANELS, default="both", help="(both: side by side)")
-    parser.add_argument("--color", choices=("class", "instance"), default="class")
+    parser.add_argument("--show", choices=PANELS, help="(both: side by side)")
+    parser.add_argument("--color", choices=("class", "instance"), help="one for each (class)")
     parser.add_argument("--pdf", action="store_true", help="also a PDF, a page for each image")
     parser.add_argument("--limit", type=int, default=20, help="number of images (20)")
     parser.add_argument("--seed", type=int, default=0, help="which images (0)")
@@ -73,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, help="lowest score drawn (0.5)")
     parser.add_argument("--columns", type=int, help="of the contact sheet")
     parser.add_argument(
-        "--trust", action="store_true", help="build anything the run's config names"
+        "--trust", action="store_true", help="build anything a run's config or a YAML file names"
     )
     parser.add_argument("overrides", nargs="*", help="key=value, with --augmented")
     return parser
@@ -82,8 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
 @exits_with_two
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)
-    if not args.augmented and (args.config_file is not None or args.overrides):
-        raise UserError("--config-file and key=value arguments go with --augmented")
+    if not args.augmented and (args.overrides or flags_given(args, ONLY_AUGMENTED)):
+        flags = ", ".join(map(flag, ONLY_AUGMENTED))
+        raise UserError(f"{flags} and key=value arguments go with --augmented")
     if args.augmented:
         written = draw_augmented(args)
     elif args.inputs:
@@ -95,15 +100,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def flags_given(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Those of the flags that stand on the command line; 0 is a value, too."""
+    values = {name: getattr(args, name) for name in names}
+    return [flag(n) for n, v in values.items() if not (v is None or v is False or v == ())]
+
+
 def draw_augmented(args: argparse.Namespace) -> list[Path]:
     """Training images as the model of a config file, or of a run, is shown them."""
     if (args.config_file is None) == (args.run is None):
         raise UserError("--augmented needs --config-file FILE or --run FOLDER")
-    others = ("dataset", "labels", "image_dir", "results", "inputs", "threshold", "pdf")
-    if unused := [f"--{name.replace('_', '-')}" for name in others if getattr(args, name)]:
+    if unused := flags_given(args, NEVER_AUGMENTED):
         raise UserError(f"--augmented draws the training data, without {' and '.join(unused)}")
     if args.config_file is not None:
-        cfg = load_config(args.config_file, args.overrides)
+        cfg = load_config(args.config_file, args.overrides, trust=args.trust)
     else:
         cfg = load_run(args.run, args.overrides, trust=args.trust)
     keys = [f"dataloader.train.{name}" for name in ("dataset", "mapper", "seed")]
@@ -114,12 +128,11 @@ def draw_augmented(args: argparse.Namespace) -> list[Path]:
         mapper,
         args.output,
         seed=select(cfg, keys[2]),
-        draws=args.draws,
-        start=args.start,
         limit=args.limit,
         choice=args.seed,
         images=args.images,
         columns=args.columns,
+        **{name: v for name in ("draws", "start") if (v := getattr(args, name)) is not None},
     )
 
 
@@ -127,7 +140,7 @@ def draw_inputs(args: argparse.Namespace) -> list[Path]:
     """What a run finds in images that no dataset knows."""
     if args.run is None or args.dataset or args.labels or args.results:
         raise UserError("--inputs needs --run FOLDER, and goes without --dataset and COCO files")
-    if args.show not in ("both", "predictions"):
+    if args.show not in (None, "both", "predictions"):
         raise UserError(f"--show {args.show} needs labels, and --inputs have none")
     sources = find_sources(args.inputs)
     predictor = Predictor(args.run, thresholds=args.threshold, trust=args.trust)
@@ -149,7 +162,7 @@ def draw_results(args: argparse.Namespace) -> list[Path]:
     """Labels of a dataset or COCO file, predictions of a run or results file, or both."""
     options = {
         **drawing_options(args),
-        "panels": PANELS[args.show],
+        "panels": PANELS[args.show or "both"],
         "threshold": DEFAULT_THRESHOLD if args.threshold is None else args.threshold,
     }
     if args.labels is not None or args.image_dir is not None:
@@ -158,7 +171,7 @@ def draw_results(args: argparse.Namespace) -> list[Path]:
         return render_coco_file(args.labels, args.image_dir, args.results, args.output, **options)
     if args.dataset is None and args.run is None:
         raise UserError("nothing to draw: give --dataset NAME or --run FOLDER")
-    if args.run is None and args.results is None and args.show not in ("both", "labels"):
+    if args.run is None and args.results is None and args.show not in (None, "both", "labels"):
         raise UserError("nothing to draw: give --run FOLDER or --results FILE")
     cfg = None
     if args.run is not None:

@@ -163,6 +163,11 @@ def _open(source: Source):
 
 
 def _capture(source: Source):
+    try:
+        source.path.encode()
+    except UnicodeEncodeError:  # OpenCV would crash
+        what = f"{source.kind} {source.path!r}"
+        raise UnreadableImage(f"{what} has a name that isn't UTF-8; rename it") from None
     # Both would write lines of their own about files that can't be opened.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
@@ -185,7 +190,10 @@ def count_frames(sources: Sequence[Source], every: int = 1) -> int | None:
         if source.kind == "image":
             total += 1
             continue
-        capture = _capture(source)
+        try:
+            capture = _capture(source)
+        except UnreadableImage:
+            continue
         # A promise of the file's head: not always kept.
         total += max(-(-int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) // every), 0)
         capture.release()

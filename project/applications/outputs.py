@@ -15,7 +15,7 @@ from project.applications.drawing import draw_prediction
 from project.applications.inputs import Frame
 from project.applications.picture_files import PictureFiles
 from project.errors import UserError
-from project.visualization.files import make_folder, picture_name, write_png
+from project.visualization.files import csv_cell, make_folder, picture_name, write_png
 from project.visualization.palette import class_color, instance_colors
 
 import numpy as np
@@ -26,36 +26,59 @@ IMAGES_NAME = "images.json"
 OVERLAYS_FOLDER = "overlays"
 
 
+class _NewFile:
+    """A text file that takes its name once it is finished; an older one stays until then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._part = file, file.with_name(f"{file.name}.part")
+        make_folder(file.parent)
+        try:
+            # The names of images may hold bytes that aren't UTF-8: those are written as they are.
+            self.stream = self._part.open(
+                "w", encoding="utf-8", errors="surrogateescape", newline=""
+            )
+        except OSError as error:
+            raise UserError(f"{file} can't be written: {error.strerror}") from error
+
+    def finish(self, *, keep: bool = True) -> None:
+        self.stream.close()
+        if keep:
+            self._part.replace(self._file)
+        else:
+            self._part.unlink()
+
+
 class CocoOutput:
     """``predictions.json``: COCO results; ``images.json``: the images and categories they mean.
 
-    Category ids are the model's classes counted from 1, image ids count the frames from 1.
+    Category ids are the model's classes counted from 1, image ids count the frames from 1. Without
+    a frame, older files of these names stay.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self._folder, self._class_names = folder, class_names
         self._images: list[dict] = []
         self._empty = True
-        self._results = _opened(folder / f"{RESULTS_NAME}.part")
-        self._results.write("[")
+        self._results = _NewFile(folder / RESULTS_NAME)
+        self._results.stream.write("[")
 
     def add(self, frame: Frame, instances: Instances) -> None:
         height, width = frame.image.shape[:2]
         image = {"id": len(self._images) + 1, "file_name": frame.file_name}
         self._images.append({**image, "height": height, "width": width})
         for entry in coco_results(instances, image["id"]):
-            self._results.write(("\n" if self._empty else ",\n") + json.dumps(entry))
+            self._results.stream.write(("\n" if self._empty else ",\n") + json.dumps(entry))
             self._empty = False
 
     def close(self) -> None:
-        self._results.write("\n]\n")
-        self._results.close()
-        part = self._folder / f"{RESULTS_NAME}.part"
-        part.replace(self._folder / RESULTS_NAME)
-        names = [{"id": i, "name": name} for i, name in enumerate(self._class_names, 1)]
-        content = {"images": self._images, "categories": names}
-        text = json.dumps(content, ensure_ascii=False)
-        (self._folder / IMAGES_NAME).write_text(text, encoding="utf-8")
+        self._results.stream.write("\n]\n")
+        self._results.finish(keep=bool(self._images))
+        if self._images:
+            names = [{"id": i, "name": name} for i, name in enumerate(self._class_names, 1)]
+            images = _NewFile(self._folder / IMAGES_NAME)
+            # All ASCII, for JSON itself is UTF-8 and a file name may not be.
+            images.stream.write(json.dumps({"images": self._images, "categories": names}))
+            images.finish()
 
 
 def coco_results(instances: Instances, image_id: int) -> list[dict]:
@@ -79,19 +102,19 @@ class MaskOutput:
     0 is background. Objects count from 1, surest first, and where two overlap the surer one has the
     pixel; ``masks/objects.csv`` tells their classes, scores and boxes. Classes count from 1 in the
     model's order; ``masks/classes.csv`` names them. The palettes make them fit to look at; with
-    more than 255 objects the numbers are 16-bit greys instead.
+    more than 255 objects the numbers are 16-bit greys instead. Without a frame, older tables stay.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
         self._folder, self._class_names = folder / "masks", class_names
-        with _opened(self._folder / "classes.csv") as file:
-            csv.writer(file).writerows([("number", "class"), *enumerate(class_names, 1)])
-        self._objects = _opened(self._folder / "objects.csv")
-        self._rows = csv.writer(self._objects)
+        self._used = False
+        self._objects = _NewFile(self._folder / "objects.csv")
+        self._rows = csv.writer(self._objects.stream)
         self._rows.writerow(("image", "object", "class", "score", "x0", "y0", "x1", "y1"))
 
     def add(self, frame: Frame, instances: Instances) -> None:
         _require_masks(instances)
+        self._used = True
         numbers = number_objects(instances)
         lookup = np.array([0, *(instances.pred_classes + 1).tolist()], np.uint16)
         colors = instance_colors(len(instances))
@@ -106,11 +129,16 @@ class MaskOutput:
         )
         for number, (k, score, box) in enumerate(rows, 1):
             sides = (f"{side:.2f}" for side in box)
-            name = self._class_names[k]
-            self._rows.writerow((frame.file_name, number, name, f"{score:.4f}", *sides))
+            image, name = csv_cell(frame.file_name), csv_cell(self._class_names[k])
+            self._rows.writerow((image, number, name, f"{score:.4f}", *sides))
 
     def close(self) -> None:
-        self._objects.close()
+        self._objects.finish(keep=self._used)
+        if self._used:
+            classes = _NewFile(self._folder / "classes.csv")
+            names = enumerate(map(csv_cell, self._class_names), 1)
+            csv.writer(classes.stream).writerows([("number", "class"), *names])
+            classes.finish()
 
 
 def number_objects(instances: Instances) -> np.ndarray:
@@ -179,14 +207,6 @@ OUTPUTS = {
 def _require_masks(instances: Instances) -> None:
     if not instances.has("pred_masks"):
         raise UserError("the model predicts no masks: leave out --save masks and cutouts")
-
-
-def _opened(file: Path):
-    make_folder(file.parent)
-    try:
-        return file.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise UserError(f"{file} can't be written: {error.strerror}") from error
 
 
 def _write_indexed(file: Path, numbers: np.ndarray, colors: Sequence[tuple[int, int, int]]) -> None:

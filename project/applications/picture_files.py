@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from project.applications.inputs import Frame, Source
@@ -68,9 +68,16 @@ class PictureFiles:
             self._video = None
 
 
-def check_inputs_stay(sources: Sequence[Source], folder: Path) -> None:
-    """Raise a `UserError` if what `PictureFiles` writes into ``folder`` would replace an input."""
+def check_inputs_stay(
+    sources: Sequence[Source], folder: Path, others: Iterable[str | Path] = ()
+) -> None:
+    """Raise a `UserError` if what `PictureFiles` writes into ``folder`` would replace an input.
+
+    Args:
+        others: files that are read besides the sources.
+    """
     inputs = {os.path.realpath(source.path) for source in sources if source.kind != "camera"}
+    inputs |= {os.path.realpath(other) for other in others}
     for source in sources:
         file = os.path.realpath(folder / f"{source.key}{'.mp4' if source.moves else '.png'}")
         if file in inputs:

@@ -10,7 +10,12 @@ from project.applications.inputs import Source
 from project.applications.predictor import Predictor, read_rgb
 from project.errors import UserError
 from project.visualization.files import choose_images
-from project.visualization.render import check_choices, count_words, write_pictures
+from project.visualization.render import (
+    check_choices,
+    count_words,
+    picture_files,
+    write_pictures,
+)
 from project.visualization.sheet import side_by_side
 
 
@@ -31,7 +36,7 @@ def render_sources(
     The arguments are those of `project.visualization.render.render_results`.
 
     Raises:
-        UserError: if an image can't be read, or a source is a video.
+        UserError: if an image can't be read or would be replaced, or a source is a video.
     """
     check_choices(0.0, columns)
     if moving := [source.path for source in sources if source.moves]:
@@ -41,8 +46,10 @@ def render_sources(
         for number, source in enumerate(sources, 1)
     ]
     chosen = [record["source"] for record in choose_images(records, limit, seed, images)]
+    names = [source.path for source in chosen]
+    files = picture_files(names, output_dir, [source.path for source in sources], pdf=pdf)
     made = _drawn(predictor, chosen, by_instance)
-    return write_pictures(made, output_dir, columns=columns, pdf=pdf)
+    return write_pictures(files, made, output_dir, columns=columns, pdf=pdf)
 
 
 def _drawn(predictor: Predictor, sources: Sequence[Source], by_instance: bool) -> Iterator[tuple]:
@@ -53,7 +60,7 @@ def _drawn(predictor: Predictor, sources: Sequence[Source], by_instance: bool) -
         picture = draw_prediction(image, found, names, by_instance=by_instance)
         legend = set() if by_instance else {(k, names[k]) for k in found.pred_classes.tolist()}
         title = f"Predictions: {count_words(len(found))}, {_scores(predictor)}"
-        yield source.path, side_by_side([(title, picture)], Path(source.path).name, legend), legend
+        yield side_by_side([(title, picture)], Path(source.path).name, legend), legend
 
 
 def _scores(predictor: Predictor) -> str:

@@ -35,6 +35,7 @@ from detectron2.data import transforms as T
 from detectron2.modeling import FastRCNNOutputLayers, GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
+from omegaconf import OmegaConf
 from torch import nn
 
 Image = str | os.PathLike | np.ndarray
@@ -253,13 +254,15 @@ def _classes(cfg, file: Path) -> list[str]:
         names = content.get("classes")
     except Exception:  # of another kind, or damaged: loading it will tell
         names = None
-    if not names:
+    # As `project.engine.pretrained` takes them.
+    if not (names and isinstance(names, list | tuple) and all(isinstance(x, str) for x in names)):
         require(cfg, "dataset.name", "dataset.root")
-        return class_names(select(cfg, "dataset.name"), select(cfg, "dataset.root"))
-    place = "model.roi_heads" if "roi_heads" in cfg.model else "model"
+        return class_names(str(select(cfg, "dataset.name")), select(cfg, "dataset.root"))
+    heads = OmegaConf.select(cfg, "model.roi_heads", throw_on_resolution_failure=False)
+    place = "model" if heads is None else "model.roi_heads"
     require(cfg, f"{place}.num_classes")
     select(cfg, place).num_classes = len(names)
-    return [str(name) for name in names]
+    return list(names)
 
 
 def _set_lowest_score(model: nn.Module, threshold: float) -> None:

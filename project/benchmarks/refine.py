@@ -108,9 +108,7 @@ def _methods(names: Sequence[str]) -> list[str]:
         if name not in REFINEMENTS:
             raise UserError(unknown_name("refinement", name, REFINEMENTS))
     if "pymatting" in names and find_spec("pymatting") is None:
-        raise UserError(
-            "PyMatting is not installed; run: pip install 'detectron2-project[matting]'"
-        )
+        raise UserError("PyMatting is not installed; run: pip install -e '.[matting]'")
     return list(dict.fromkeys(names)) or [m for m in REFINEMENTS if m not in SLOW]
 
 

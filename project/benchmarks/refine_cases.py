@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from project.data.catalog import subset_dir
+from project.data.coco_file import read_coco_file
 from project.errors import UserError, unknown_name
 from project.evaluation.ground_truth import GroundTruth, load_ground_truth
 from project.evaluation.image_masks import ImageMasks, greedy_match, image_masks, pixels
 from project.evaluation.overlap import truth_map
 from project.evaluation.results import load_results
 
-import msgspec
 import numpy as np
 
 GRID = 28  # pixels to a side of a mask head's mask
@@ -69,7 +69,8 @@ class Dataset:
         """The truth and each image's file; of so many images, evenly spread over those with masks.
 
         Raises:
-            UserError: if the file can't be read, or no object in it has a mask.
+            UserError: if the file can't be read, no object in it has a mask, or an image would lie
+                outside of the folder.
         """
         truth = self.truth
         ids = truth.image_ids[np.unique(truth.image[~truth.crowd])]
@@ -79,18 +80,8 @@ class Dataset:
             if num_images < 1:
                 raise UserError(f"{num_images} images; expected at least 1")
             ids = ids[np.linspace(0, len(ids) - 1, num_images).round().astype(int)]
-        files = msgspec.json.decode(self.annotations.read_bytes(), type=_Images)
-        folder = Path(self.image_dir)
-        return truth.only(ids), {i.id: folder / i.file_name for i in files.images}
-
-
-class _Image(msgspec.Struct):
-    id: int
-    file_name: str
-
-
-class _Images(msgspec.Struct):
-    images: list[_Image]
+        images, folder = read_coco_file(self.annotations).images, Path(self.image_dir)
+        return truth.only(ids), {image.id: folder / image.file_name for image in images}
 
 
 def cases_of_results(

@@ -49,8 +49,12 @@ class CocoServer:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(self.base_url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets of IPv6 left open, a port that is no number
+            usable = False
+        if not usable:
             raise UserError(f"base URL {self.base_url!r}: expected e.g. {COCO_BASE_URL}")
 
     def annotation_file(self, split: str) -> Path:
@@ -125,7 +129,7 @@ def _check_archive(path: Path, member: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             archive.getinfo(member)
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, KeyError, NotImplementedError) as error:
         raise ValueError(f"no archive with {member}: {error}") from None
 
 
@@ -141,6 +145,12 @@ def _extract(archive: Path, member: str, target: Path) -> None:
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         archive.unlink()
         raise UserError(f"{archive} was damaged ({error}) and is deleted; run it again") from None
+    except RuntimeError as error:  # encrypted, or compressed in a way that Python lacks
+        archive.unlink()
+        raise UserError(
+            f"{archive} can't be unpacked ({error}) and is deleted; name another mirror with "
+            f"--base-url"
+        ) from None
     except OSError as error:
         raise UserError(f"can't unpack {archive}: {error.strerror or error}") from None
     finally:

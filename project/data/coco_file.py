@@ -21,16 +21,17 @@ from project.errors import UserError
 import msgspec
 
 # Larger numbers fit into no array; exporters that hash names have written them.
-Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Side = Annotated[int, msgspec.Meta(le=2**20)]  # pixels of an image: OpenCV reads no longer side
 
 
 class CocoImage(msgspec.Struct, gc=False):
     """One image: size in pixels, file name relative to the image folder."""
 
-    id: Id
+    id: Int64
     file_name: str
-    height: int
-    width: int
+    height: Side
+    width: Side
     license: Any = None
     coco_url: Any = None
     flickr_url: Any = None
@@ -39,20 +40,20 @@ class CocoImage(msgspec.Struct, gc=False):
 class CocoAnnotation(msgspec.Struct, gc=False):
     """One object: box is x, y, width, height in pixels; the segmentation is still JSON text."""
 
-    id: Id
-    image_id: Id
-    category_id: Id
+    id: Int64
+    image_id: Int64
+    category_id: Int64
     bbox: tuple[float, float, float, float] | None = None
     area: float | None = None
-    iscrowd: int | bool = 0
-    ignore: int | bool = 0
+    iscrowd: Int64 | bool = 0
+    ignore: Int64 | bool = 0
     segmentation: msgspec.Raw = msgspec.Raw(b"")
 
 
 class CocoCategory(msgspec.Struct, gc=False):
     """One class; its ``supercategory`` is not read, exporters fill it with anything."""
 
-    id: Id
+    id: Int64
     name: str
 
 

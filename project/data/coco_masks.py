@@ -6,16 +6,25 @@ builder and refused by the catalog, and both say which one it is.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from project.data.coco_file import Side
 
 import msgspec
 import numpy as np
+
+REACH = 10  # sides of the image, the longer one, that a polygon may lie away from it
+
+_Length = Annotated[Side, msgspec.Meta(ge=0)]
 
 
 class Rle(msgspec.Struct):
     """Run lengths of a mask in column order, zeros first: a list, or COCO's compressed text."""
 
-    size: tuple[int, int]  # height, width
+    size: tuple[_Length, _Length]  # height, width
     counts: list[int] | str
 
 
@@ -38,14 +47,14 @@ class CheckedMask:
 def check_mask(raw: msgspec.Raw | bytes, height: int, width: int) -> CheckedMask:
     """The mask in ``raw`` JSON text, for an image of ``height`` by ``width`` pixels.
 
-    Polygons keep their parts of at least three points; RLE must cover the image exactly and hold
-    at least one pixel.
+    Polygons keep their parts of at least three points, none of which may lie far away
+    (`polygon_problem`); RLE must cover the image exactly and hold at least one pixel.
     """
     if not bytes(raw):
         return CheckedMask(None, "it has no segmentation")
     try:
         mask = _DECODER.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return CheckedMask(None, f"segmentation is neither polygons nor RLE: {error}")
     if not mask:
         return CheckedMask(None, "segmentation is empty")
@@ -55,10 +64,31 @@ def check_mask(raw: msgspec.Raw | bytes, height: int, width: int) -> CheckedMask
     parts = [part for part in mask if len(part) >= 6 and len(part) % 2 == 0]
     if not parts:
         return CheckedMask(None, "no polygon has three points or more")
+    if problem := polygon_problem(parts, height, width):
+        return CheckedMask(None, problem)
     if len(parts) < len(mask):
         bad = len(mask) - len(parts)
         return CheckedMask(parts, f"{bad} of {len(mask)} polygons dropped: not three points")
     return CheckedMask(parts)
+
+
+def polygon_problem(parts: Sequence[Sequence[float]], height: int, width: int) -> str:
+    """Why ``parts`` must not be drawn on an image of that size; "" if they may.
+
+    pycocotools and hotcoco walk along all of an outline before they clip it: a coordinate of 10^9
+    costs gigabytes. Coordinates must be finite and no further out than `REACH` times the longer
+    side.
+    """
+    limit = REACH * max(height, width)
+    for part in parts:
+        # The sum shows a NaN, which the other two may pass over.
+        if not (min(part) >= -limit and max(part) <= limit and math.isfinite(sum(part))):
+            far = next(value for value in part if not abs(value) <= limit)
+            return (
+                f"a polygon has the coordinate {far:g}, more than {REACH} sides away from the "
+                f"image of {height} by {width} pixels (height, width)"
+            )
+    return ""
 
 
 def _rle_problem(rle: Rle, height: int, width: int) -> str:

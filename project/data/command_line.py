@@ -171,6 +171,8 @@ def refuse_choices(args: argparse.Namespace) -> None:
     choices = ("coco", "images", "split", "test_images", "classes", *SPLITS, "seed", "negatives")
     choices += ("name", "person", "keep_empty", "ratio", "total", "kfold", "fold", "stratified")
     choices += ("group_duplicates", "download")
-    if given := [c for c in choices if getattr(args, c) not in (None, [], False)]:
+    values = {choice: getattr(args, choice) for choice in choices}
+    # By identity: 0 is a choice, too, and equals False.
+    if given := [c for c, v in values.items() if not (v is None or v is False or v == [])]:
         option = given[0].replace("_", "-")
         raise UserError(f"--{option} can't go with --from-manifest, which holds all choices")

@@ -109,6 +109,6 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(274, 1) >= 5  # tag "Orientation": 5-8 turn by 90 degrees
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"image {path} can't be read: {error}") from None
     return (width, height) if turned else (height, width)

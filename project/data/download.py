@@ -198,6 +198,8 @@ class _Run:
             raise _Failed(_reason(error.reason)) from None
         except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
             raise _Failed(_reason(error)) from None
+        except ValueError as error:  # no URL: letters beyond ASCII, a redirection to nonsense
+            raise _GivenUp(_reason(error)) from None
 
     def _save(self, response: http.client.HTTPResponse, part: Path, offset: int) -> None:
         start, total = _extent(response)

@@ -20,10 +20,10 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     until the new one is complete; then the two are swapped and the old one is deleted.
 
     Raises:
-        UserError: if ``target`` exists and ``overwrite`` isn't set, or can't be made.
+        UserError: if ``target`` exists, before or after the body, and ``overwrite`` isn't set, or
+            can't be made.
     """
-    if os.path.lexists(target) and not overwrite:
-        raise UserError(f"{target} already exists; choose another name or pass --overwrite")
+    check_absent(target, overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}-new-", dir=target.parent))
@@ -32,9 +32,16 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         work.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         yield work
+        check_absent(target, overwrite)  # once more: another process may have made it meanwhile
         _swap(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def check_absent(target: Path, overwrite: bool) -> None:
+    """Raise a `UserError` if ``target`` exists and isn't to be replaced."""
+    if os.path.lexists(target) and not overwrite:
+        raise UserError(f"{target} already exists; choose another name or pass --overwrite")
 
 
 def _swap(work: Path, target: Path) -> None:
@@ -42,14 +49,24 @@ def _swap(work: Path, target: Path) -> None:
         work.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-    target.rename(old / target.name)
     try:
+        target.rename(old / target.name)
         work.rename(target)
     except BaseException:
-        (old / target.name).rename(target)
+        _put_back(old / target.name, target)
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(kept: Path, target: Path) -> None:
+    try:
+        if os.path.lexists(kept):
+            kept.rename(target)
+        kept.parent.rmdir()
+    except OSError as error:
+        raise UserError(
+            f"{target} can't be replaced or put back: {error.strerror}; what it was is now {kept}"
+        ) from None
 
 
 def _umask() -> int:

@@ -35,7 +35,7 @@ from project.data.manifest import (
 )
 from project.data.near_duplicates import near_duplicate_groups
 from project.data.plan import SPLITS, SplitSource, SubsetPlan, check_folders, check_plan
-from project.data.publish import new_folder, place_file
+from project.data.publish import check_absent, new_folder, place_file
 from project.data.selection import (
     DRAWING_ORDER,
     Pool,
@@ -103,6 +103,8 @@ def rebuild_subset(
     """
     manifest = relocate_sources(read_manifest(manifest_file), relocate or {})
     plan = plan_of(manifest)
+    check_plan(plan)
+    _check_sources(manifest, manifest_file)
     if server is not None:
         splits = {split: _fetchable(source, server) for split, source in plan.splits.items()}
         plan = replace(plan, splits=splits)
@@ -117,6 +119,20 @@ def rebuild_subset(
     names = {s: manifest.splits[s].file_names for s in plan.splits if s not in pools}
     _fetch_images(plan, pools, ids, server)
     return _write(plan, pools, ids, names, Path(root), copy, overwrite)
+
+
+def _check_sources(manifest: Manifest, manifest_file: str | Path) -> None:
+    """Raise a `UserError` if somebody has taken out a part of a source."""
+    for split, record in manifest.splits.items():
+        if record.annotations is None and record.coco is not None:
+            raise UserError(
+                f"{manifest_file}, {split}: 'coco' is {record.coco!r}, but there is no "
+                f"'annotations'; unlabelled images can't be fetched"
+            )
+        if record.annotations is not None and record.sha256 is None:
+            raise UserError(
+                f"{manifest_file}, {split}: there is no 'sha256' to know {record.annotations} by"
+            )
 
 
 def _fetchable(source: SplitSource, server: CocoServer) -> SplitSource:
@@ -181,6 +197,8 @@ def _read_pools(plan: SubsetPlan) -> dict[str, Pool]:
 def _draw_unlabelled(split: str, source: SplitSource, seed: int, used: set[str]) -> list[str]:
     folder = source.images.resolve()
     names = [n for n in os.listdir(folder) if n.lower().endswith(IMAGE_SUFFIXES)]
+    for name in names:
+        check_text(source.images / name)
     names = [n for n in names if os.path.join(folder, n) not in used]
     if len(names) < (source.count or 1):
         raise UserError(
@@ -201,6 +219,7 @@ def _write(
 ) -> Manifest:
     target = root / plan.name
     _keep_sources(plan, target)
+    check_target(target, overwrite)
     manifest = new_manifest(plan)
     with new_folder(target, overwrite=overwrite) as folder:
         for split in sorted(plan.splits, key=DRAWING_ORDER.index, reverse=True):
@@ -224,11 +243,33 @@ def _write(
     return manifest
 
 
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raise a `UserError` unless a subset may become ``target``: only subsets are replaced."""
+    check_absent(target, overwrite)
+    if os.path.lexists(target) and not (target / MANIFEST).is_file():
+        raise UserError(
+            f"{target} is no subset, for it has no {MANIFEST}, and --overwrite replaces subsets "
+            f"only; choose another name"
+        )
+
+
 def _keep_sources(plan: SubsetPlan, target: Path) -> None:
     for source in plan.splits.values():
         for path in filter(None, (source.annotations, source.images)):
+            check_text(path)
             if path.resolve().is_relative_to(target.resolve()):
                 raise UserError(f"{target} can't be made from {path}, which lies inside it")
+
+
+def check_text(path: Path) -> None:
+    """Raise a `UserError` if JSON can't hold a path."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{str(path)!r} has bytes that aren't UTF-8, and COCO files and manifests can't hold "
+            f"them; rename it"
+        ) from None
 
 
 def _place_images(images: list[dict], source: Path, target: Path, copy: bool) -> None:

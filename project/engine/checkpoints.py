@@ -59,8 +59,11 @@ def checksum_file(file: Path) -> Path:
 
 def sha256(file: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
+    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        while chunk := opened.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def is_sound(file: Path, checkpointer: DetectionCheckpointer) -> bool:
@@ -113,10 +116,16 @@ def _newest_sound(folder: Path, checkpointer: DetectionCheckpointer) -> Path | N
     return None
 
 
+def newest_name(folder: Path) -> str:
+    """The file that a run's ``last_checkpoint`` names, "" without one; it may be lost."""
+    pointer = folder / "last_checkpoint"
+    # Damaged bytes are the name of no file.
+    return Path(pointer.read_text("utf-8", "replace").strip()).name if pointer.is_file() else ""
+
+
 def checkpoint_files(folder: Path) -> list[Path]:
     """A run's checkpoints, newest first; the one in ``last_checkpoint`` leads, lost or not."""
-    pointer = folder / "last_checkpoint"
-    newest = Path(pointer.read_text("utf-8").strip()).name if pointer.is_file() else ""
+    newest = newest_name(folder)
     found = [file for file in folder.glob("model_*.pth") if _NAME.fullmatch(file.name)]
     # By time, not by name: a finished run that goes on has newer files than model_final.pth.
     found.sort(key=lambda file: (file.stat().st_mtime_ns, file.name), reverse=True)

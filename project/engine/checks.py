@@ -83,6 +83,7 @@ def check_config(cfg: DictConfig, world_size: int, *, train: bool) -> None:
     """
     require(cfg, *KEYS)
     check_kinds(cfg)
+    check_dataset_name(f"{select(cfg, 'dataset.name')}_{select(cfg, 'dataset.test')}")
     if train:
         for key, least in NUMBERS.items():
             check_whole(key, select(cfg, key), least)
@@ -97,11 +98,21 @@ def check_kinds(cfg: DictConfig) -> None:
         (SWITCHES, bool, "True or False"),
         (SECTIONS, DictConfig, "keys with values"),
         (LISTS, ListConfig | None, "a list"),
+        (("dataset.root",), str | None, "a folder as text, or null"),
     ]
     for keys, kind, words in kinds:
         for key in keys:
             if not isinstance(value := select(cfg, key), kind):
                 raise UserError(f"{key}={_shown(value)}: expected {words}")
+
+
+def check_dataset_name(name: str) -> None:
+    """Raise a `UserError` for a name by which predictions would leave the run folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(
+            f"dataset {name!r} leads out of the run folder, which keeps its predictions under that "
+            f"name; name a folder below dataset.root"
+        )
 
 
 def check_whole(key: str, value: Any, least: int) -> None:

@@ -1,20 +1,23 @@
 """Configs as the tools meet them: files with overrides, and other people's run folders.
 
-`load_config` runs a LazyConfig file of the user's own. `load_run` reads the ``config.yaml`` of a
-run folder, which may come from anybody, as plain data.
+`load_config` runs a LazyConfig file in Python, which is the user's own. A ``.yaml`` file, such as
+the ``config.yaml`` that `load_run` reads, may come from anybody: it is read as plain data.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import pydoc
 import re
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import project.engine.schedule  # noqa: F401 - registers the resolvers that the configs use
+from project.data.catalog import BUILT_IN
 from project.errors import UserError, one_line, unknown_name
 
 import yaml
@@ -55,27 +58,44 @@ SAFE_TARGETS = (
 )
 
 
-def load_config(file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
+_REMEDY = "--trust builds it all the same: for files of your own"
+
+
+def load_config(
+    file: str | Path, overrides: Sequence[str] = (), *, trust: bool = False
+) -> DictConfig:
     """The config of a ``.py`` or ``.yaml`` file with ``key=value`` overrides applied in order.
 
+    Args:
+        trust: build whatever ``_target_`` a ``.yaml`` file names, and accept Python objects in it.
+            Only for files of your own: such a config can run any code. A ``.py`` file always can.
+
     Raises:
-        UserError: if the file is missing or fails to load, or an override is malformed or names a
-            key that the config doesn't have.
+        UserError: if the file is missing or fails to load, a ``.yaml`` file asks for more than
+            `SAFE_TARGETS`, or an override is malformed or names a key that the config doesn't have.
     """
     file = Path(file)
     if not file.is_file():
         raise UserError(f"config file {file} does not exist")
+    plain = file.suffix in (".yaml", ".yml") and not trust
+    cfg = _read_plain(file) if plain else _run_file(file)
+    if not isinstance(cfg, DictConfig):
+        raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")
+    if plain:
+        check_targets(cfg, file)
+    return apply_overrides(cfg, overrides)
+
+
+def _run_file(file: Path) -> DictConfig | ListConfig:
+    """The config that a file of the user's own makes."""
     try:
-        cfg = LazyConfig.load(str(file))
+        return LazyConfig.load(str(file))
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # a config file is a program: anything may come
         raise UserError(
             f"config file {file} fails to load: {type(error).__name__}: {one_line(error)}"
         ) from error
-    if not isinstance(cfg, DictConfig):
-        raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")
-    return apply_overrides(cfg, overrides)
 
 
 def load_run(
@@ -84,8 +104,7 @@ def load_run(
     """The config that a run folder keeps, read as plain data; ``train.output_dir`` is the folder.
 
     Args:
-        trust: build whatever ``_target_`` the config names, and accept Python objects in it. Only
-            for folders of your own: such a config can run any code.
+        trust: see `load_config`.
 
     Raises:
         UserError: if there is no config, or it asks for more than `SAFE_TARGETS`.
@@ -94,27 +113,49 @@ def load_run(
     file = run_dir / "config.yaml"
     if not file.is_file():
         raise UserError(f"{run_dir} is no run folder: it has no config.yaml")
-    cfg = load_config(file) if trust else _read_plain(file)
-    if not isinstance((OmegaConf.to_container(cfg) or {}).get("train"), dict):
+    cfg = load_config(file, trust=trust)
+    if not isinstance(OmegaConf.to_container(cfg).get("train"), dict):
         raise UserError(f"{file} holds no run's config: it has no section 'train'")
     cfg.train.output_dir = str(run_dir)
+    _settle_root(cfg, file)
     return apply_overrides(cfg, overrides)
 
 
-def _read_plain(file: Path) -> DictConfig:
-    """The config in a YAML file that nobody vouches for."""
+def save_config(cfg: DictConfig, run_dir: str | Path) -> None:
+    """Write ``config.yaml`` into a run folder in one step: it is never half there, or gone."""
+    with TemporaryDirectory(dir=run_dir, prefix=".config-") as temporary:
+        LazyConfig.save(cfg, str(Path(temporary, "config.yaml")))
+        for file in Path(temporary).iterdir():  # a pickle too where YAML can't tell all
+            os.replace(file, Path(run_dir, file.name))
+
+
+def _settle_root(cfg: DictConfig, file: Path) -> None:
+    """Look for the built-in scenes at the usual place where a run's config names one without them.
+
+    They are drawn where they are missing, and a stranger mustn't choose where that is.
+    """
+    name, root = (
+        OmegaConf.select(cfg, f"dataset.{key}", throw_on_resolution_failure=False)
+        for key in ("name", "root")
+    )
+    if root is None:
+        return
+    if not isinstance(root, str):
+        raise UserError(f"{file}: dataset.root is {root!r}; expected a folder as text, or null")
+    if name in BUILT_IN and not Path(root, name).is_dir():
+        cfg.dataset.root = None
+
+
+def _read_plain(file: Path) -> DictConfig | ListConfig:
+    """What a YAML file that nobody vouches for holds; nothing in it is looked at yet."""
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
-        cfg = OmegaConf.create(content, flags={"allow_objects": True})
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        return OmegaConf.create({} if content is None else content, flags={"allow_objects": True})
+    except Exception as error:  # YAML's constructors raise anything on damaged values
         reason = one_line(error)[:300]
-        raise UserError(
-            f"{file} is not plain data: {reason}. If the run is your own, add --trust"
-        ) from error
-    if not isinstance(cfg, DictConfig):
-        raise UserError(f"{file} holds no config, but a {type(cfg).__name__}")
-    check_targets(cfg, file)
-    return cfg
+        if isinstance(error, yaml.constructor.ConstructorError):  # of a Python object
+            reason += f"; {_REMEDY}"
+        raise UserError(f"{file} is not plain data: {reason}") from error
 
 
 # What an interpolation may be: the way to another node, or one of our three resolvers. OmegaConf's
@@ -131,13 +172,13 @@ def check_targets(cfg: DictConfig, file: Path) -> None:
         if value.count("${") != len(_SAFE_INTERPOLATION.findall(value)):
             raise UserError(
                 f"{file}: {key} is {value!r}; interpolations may lead to other keys, or use "
-                f"'iterations', 'part' and 'scaled_lr'. If the run is your own, add --trust"
+                f"'iterations', 'part' and 'scaled_lr'; {_REMEDY}"
             )
         if key.endswith("._target_") and not _is_safe(value):
             raise UserError(
                 f"{file}: {key.removesuffix('._target_')} would build {value!r}, which is none of "
-                f"the project's, detectron2's, torch's, torchvision's or fvcore's building blocks. "
-                f"If the run is your own, add --trust"
+                f"the project's, detectron2's, torch's, torchvision's or fvcore's building "
+                f"blocks; {_REMEDY}"
             )
 
 
@@ -264,6 +305,8 @@ def build(node: Any, key: str) -> Any:
     Raises:
         UserError: with the innermost place in the code, as a component may be wrong as well.
     """
+    if node is None or isinstance(node, str | int | float):
+        raise UserError(f"config key {key!r} is {node!r}; expected a _target_ and its arguments")
     try:
         return instantiate(node)
     except UserError:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from project.data.catalog import class_names
+from project.engine.checkpoints import newest_name
+from project.engine.checks import check_dataset_name
 from project.engine.config import build, require
 from project.engine.pretrained import Transfer, load_pretrained
 from project.errors import UserError, from_worker, one_line, unknown_name
@@ -25,7 +27,7 @@ from project.modeling.norms import check_norm_names, check_sync_norms
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
-from detectron2.modeling import GeneralizedRCNN, ResNet
+from detectron2.modeling import GeneralizedRCNN
 from detectron2.utils import comm
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -50,7 +52,7 @@ def build_model(cfg: DictConfig, *, weights_follow: bool = False) -> nn.Module:
 def without_hub(cfg: DictConfig) -> DictConfig:
     """``cfg``, or a copy whose semantic network starts from random weights."""
     key = "model.network.encoder_weights"
-    if OmegaConf.select(cfg, key) is None:
+    if OmegaConf.select(cfg, key, throw_on_resolution_failure=False) is None:
         return cfg
     cfg = copy.deepcopy(cfg)
     OmegaConf.update(cfg, key, None)
@@ -86,6 +88,8 @@ def load_weights(
     weights: str,
     classes: Sequence[str],
     source_classes: Sequence[str] | None = None,
+    *,
+    thaw: str = "",
 ) -> Transfer | None:
     """Load weights, the last layers by the names of classes (`project.engine.pretrained`).
 
@@ -93,6 +97,7 @@ def load_weights(
         weights: a file, a URL, ``detectron2://…``, or "" for the weights as they are.
         classes: of the model.
         source_classes: of the weights, where they don't tell.
+        thaw: what `unfrozen` says of the config, for those who can't have the weights.
 
     Raises:
         UserError: if the file can't be had or loaded.
@@ -101,17 +106,24 @@ def load_weights(
     if "://" in str(weights):
         remedy = (
             "give a local file with train.init_checkpoint=FILE, or start from random weights "
-            f'with train.init_checkpoint=""{unfrozen(checkpointer.model)}'
+            f'with train.init_checkpoint=""{thaw}'
         )
     with _told(weights, remedy):
         return load_pretrained(checkpointer, weights, classes, source_classes)
 
 
-def unfrozen(model: nn.Module) -> str:
-    """The overrides, if any, with which none of a model's layers keeps its first weights."""
-    if not any(isinstance(module, ResNet) for module in model.modules()):
-        return ""
-    return " model.backbone.bottom_up.stem.norm=BN model.backbone.bottom_up.freeze_at=0"
+def unfrozen(cfg: DictConfig) -> str:
+    """The overrides, if any, with which no layer of the config's backbone keeps its first weights.
+
+    Each follows a blank.
+    """
+    place, found = "model.backbone.bottom_up", ""
+    for key in (f"{place}.stem.norm", f"{place}.norm"):  # a ResNet's; the quickstart's and timm's
+        if OmegaConf.select(cfg, key) == "FrozenBN":
+            found += f" {key}=BN"
+    if OmegaConf.select(cfg, f"{place}.freeze_at"):
+        found += f" {place}.freeze_at=0"
+    return found
 
 
 @contextmanager
@@ -131,9 +143,7 @@ def newest_checkpoint(run_dir: str | Path) -> Path:
     Raises:
         UserError: if there is none.
     """
-    pointer = Path(run_dir, "last_checkpoint")
-    name = Path(pointer.read_text("utf-8").strip()).name if pointer.is_file() else ""
-    if not name:
+    if not (name := newest_name(Path(run_dir))):
         raise UserError(
             f"{run_dir} holds no checkpoint to evaluate; train first, or give one with "
             f"train.init_checkpoint=FILE"
@@ -190,7 +200,12 @@ def evaluator_for(cfg: DictConfig, dataset_name: str, output_dir: Path) -> Datas
 
 
 def results_file(cfg: DictConfig, dataset_name: str) -> Path:
-    """Where a run keeps its predictions for a registered dataset."""
+    """Where a run keeps its predictions for a registered dataset.
+
+    Raises:
+        UserError: if the name would lead out of the folder; a stranger's config may give any.
+    """
+    check_dataset_name(dataset_name)
     folder = Path(cfg.train.output_dir, "inference", dataset_name)
     return folder / evaluator_class(cfg).RESULTS_FILE
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from project.engine import interrupt
-from project.engine.meeting import COLLECTIVE
+from project.engine.meeting import COLLECTIVE, meet
 from project.engine.watchdog import Watchdog
 from project.errors import UserError
 
@@ -29,6 +29,8 @@ from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
     from project.engine.trainer import Trainer
+
+COMPANY = 60.0  # seconds that a rank whose model complains waits for the others to do so as well
 
 
 class Diverged(FloatingPointError):
@@ -112,8 +114,9 @@ class Loop(SimpleTrainer):
         """Read a batch, add up its micro-batches' gradients, step, average.
 
         Raises:
-            Diverged: on every rank, when the losses of one are read and not finite.
-            UserError: if the batch doesn't split into micro-batches.
+            Diverged: on every rank, when the model finds numbers that aren't finite on all of them.
+            UserError: if it finds them on some ranks only, or the batch doesn't split into
+                micro-batches.
         """
         assert self.model.training, "the model is in eval mode; something forgot train()"
         data_time = self._next_batch()
@@ -234,7 +237,18 @@ class Loop(SimpleTrainer):
         return table[:, :, :-1].mean(0), table[:, :, -1].amax(0)
 
     def _gave_up(self, error: FloatingPointError) -> Diverged:
-        """The model's own complaint, with the batches since the losses were last seen finite."""
+        """The model's own complaint, with the batches since the losses were last seen finite.
+
+        Raises:
+            UserError: if other ranks don't come with theirs: they wait in the exchange of gradients
+                for this one, so that all of them can't go back together.
+        """
+        if not meet("complaint", COMPANY):
+            raise UserError(
+                f"{str(error).rstrip('.')} (iteration {self.iter}), on process {comm.get_rank()} "
+                f"and not on all {comm.get_world_size()}; lower optimizer.lr or bound the "
+                f"gradients with optimizer.max_norm=1.0, then go on with --resume"
+            ) from error
         unread, self._unread = self._unread, []
         steps = [step for step, _ in unread]
         steps.append(_Step(self.iter, [], 0.0, _identities(self.last_batch)))

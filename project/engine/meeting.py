@@ -12,6 +12,7 @@ waits without any collective, so that no such limit runs while one process works
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -69,22 +70,26 @@ def connect(name: str) -> dist.Store:
     return dist.PrefixStore(name, _store.clone())
 
 
-def meet(name: str) -> None:
-    """Wait, however long it takes, until every process of the run is here.
+def meet(name: str, patience: float = math.inf) -> bool:
+    """Wait until every process of the run is here; whether they came.
 
     Call it on all processes after work that one of them does alone. A process that never comes is
     the watchdog's case.
 
     Args:
-        name: of the place, e.g. ``"evaluation"``; it may be used again and again.
+        name: of the place, e.g. ``"evaluation"``; it may be used again and again, until somebody
+            waited there in vain.
+        patience: seconds; by default however long it takes.
     """
     if _meeting is None:
-        return
+        return True
+    deadline = time.monotonic() + patience
     size, pause = dist.get_world_size(), 0.001
     _times_met[name] += 1
     key = f"{name}/{_times_met[name]}"
     here = _meeting.add(key, 1)
-    while here < size:
+    while here < size and time.monotonic() < deadline:
         time.sleep(pause)
         pause = min(2 * pause, 0.5)
         here = _meeting.add(key, 0)
+    return here >= size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from project.data.catalog import class_names, register_subset
 from project.engine.checks import check_config, check_length, check_run_folder
-from project.engine.config import load_config, require
+from project.engine.config import load_config, require, save_config
 from project.engine.evaluate import (
     build_model,
     evaluate,
@@ -27,7 +27,6 @@ from project.errors import UserError
 from project.visualization.render import render_results
 
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import LazyConfig
 from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
@@ -42,7 +41,7 @@ def start(args: argparse.Namespace) -> Path:
     """Train, or evaluate with ``--eval-only``, in as many processes as asked; the run folder.
 
     Args:
-        args: of `detectron2.engine.default_argument_parser`.
+        args: of `detectron2.engine.default_argument_parser`, and ``trust`` (see `load_config`).
 
     Raises:
         UserError: before any process starts, where the mistake can be seen by then.
@@ -52,7 +51,7 @@ def start(args: argparse.Namespace) -> Path:
     processes = Processes(args.num_gpus, args.num_machines, args.machine_rank, args.dist_url)
     processes.check()
     check_length(args.opts)
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, trust=args.trust)
     require(cfg, "train.device")
     device = choose_device(cfg.train.device, processes)
     check_config(cfg, processes.world_size, train=not args.eval_only)
@@ -67,7 +66,7 @@ def start(args: argparse.Namespace) -> Path:
 
 def run(args: argparse.Namespace, device: str) -> None:
     """One process's share of a run."""
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts, trust=args.trust)
     wanted, cfg.train.device = cfg.train.device, device
     set_up(cfg)
     if device == "cpu" and wanted != "cpu":
@@ -92,7 +91,7 @@ def train(cfg: DictConfig, watchdog: Watchdog, *, resume: bool) -> dict:
     with listening():
         trainer = build_trainer(cfg, watchdog, resume=resume)
         if comm.is_main_process():  # now, as a refused --resume must not change the run's own
-            LazyConfig.save(cfg, str(Path(cfg.train.output_dir, "config.yaml")))
+            save_config(cfg, cfg.train.output_dir)
         results = trainer.train()
     return {
         "iterations": trainer.iterations,

@@ -20,7 +20,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 from project.engine.interrupt import EXIT_CODE
@@ -146,9 +146,7 @@ class Training:
         """
         command = self.command()
         if self.request.nodes > 1:
-            import submitit
-
-            job = submitit.JobEnvironment()
+            job = _submitit().JobEnvironment()
             command = self.command(job.node, job.hostnames[0], job.job_id)
         requeue = signal.getsignal(signal.SIGUSR2)  # submitit's: queue the job again
         print("running", shlex.join(command), flush=True)
@@ -207,8 +205,21 @@ def check_arguments(arguments: list[str]) -> None:
             raise UserError(f"{flag} is not for the training tool here; {instead}")
 
 
+def _submitit() -> ModuleType:
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("SLURM jobs need submitit: pip install -e '.[sweep]'") from None
+    return submitit
+
+
 def describe(training: Training, folder: Path) -> str:
-    """The ``sbatch`` file that `submit` would hand in, and the command that the job runs."""
+    """The ``sbatch`` file that `submit` would hand in, and the command that the job runs.
+
+    Raises:
+        UserError: without submitit.
+    """
+    _submitit()
     from submitit.slurm.slurm import _make_sbatch_string
 
     executable = shlex.quote(sys.executable)
@@ -229,9 +240,7 @@ def submit(training: Training, folder: Path, cluster: str):
     Raises:
         UserError: if this machine can't submit, or the cluster refuses the job.
     """
-    import submitit
-
-    request = training.request
+    submitit, request = _submitit(), training.request
     if cluster == "slurm":
         try:
             executor = submitit.SlurmExecutor(folder, max_num_timeout=request.requeues)

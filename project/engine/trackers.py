@@ -19,7 +19,7 @@ from typing import Any
 
 from project.engine.files import write_json
 from project.engine.writers import Outage, Progress, Records
-from project.errors import UserError, unknown_name
+from project.errors import UserError, one_line, unknown_name
 
 from detectron2.utils.events import EventWriter, get_event_storage
 
@@ -38,7 +38,7 @@ class Tracker(EventWriter):
         self._output_dir, self._window_size = Path(output_dir), window_size
         self._module = self._import()
         self._file = self._output_dir / f"{self.package}.json"
-        state = json.loads(self._file.read_text("utf-8")) if self._file.is_file() else {}
+        state = _read_state(self._file) if self._file.is_file() else {}
         self._run_id: str = state.get("run_id", "")
         self._sent = Progress(state.get("iteration", -1), state.get("names", ()))
         self._taken = self._sent.copy()  # sent, or waiting
@@ -106,6 +106,23 @@ class Tracker(EventWriter):
             self._finish()
         except Exception as error:  # as in write: the run itself is over and well
             self._outage.begin(error)
+
+
+def _read_state(file: Path) -> dict:
+    """What `Tracker` keeps of a run.
+
+    Raises:
+        UserError: if the file holds something else.
+    """
+    try:
+        state = json.loads(file.read_text("utf-8"))
+        if not isinstance(state, dict):
+            raise ValueError(f"expected keys with values, got {state!r}")
+    except ValueError as error:
+        raise UserError(
+            f"{file} can't be read: {one_line(error)}; remove it to begin another run there"
+        ) from error
+    return state
 
 
 WANDB_MODES = ("offline", "online")

@@ -135,9 +135,10 @@ class Trainer:
                 cfg.train.init_checkpoint,
                 self.checkpointer.classes,
                 cfg.train.init_classes,
+                thaw=unfrozen(cfg),
             )
             if not cfg.train.init_checkpoint:
-                warn_of_frozen_noise(bare(self.model))
+                warn_of_frozen_noise(bare(self.model), unfrozen(cfg))
             elif self.ema_model is not None:
                 bare(self.model).load_state_dict(self.ema_model.state_dict())
             if cfg.train.guard.max_rollbacks:
@@ -362,14 +363,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def warn_of_frozen_noise(model: nn.Module) -> None:
-    """Tell of a model without a checkpoint to start from that keeps some of its weights."""
+def warn_of_frozen_noise(model: nn.Module, thaw: str) -> None:
+    """Tell of a model without a checkpoint to start from that keeps some of its weights.
+
+    Args:
+        thaw: what `unfrozen` says of its config.
+    """
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     if frozen:
         logger.warning(
             "train.init_checkpoint is empty, and %d frozen parameters keep their first values%s",
             frozen,
-            f"; from scratch, set{remedy}" if (remedy := unfrozen(model)) else "",
+            f"; from scratch, set{thaw}" if thaw else "",
         )
 
 

@@ -47,7 +47,8 @@ class InstanceEvaluator(DatasetEvaluator):
         distributed: judge the predictions of all processes together; else each judges its own.
         output_dir: gets ``coco_instances_results.json``; None keeps no file. All processes must
             reach it.
-        max_dets_per_image: best detections that count per image and class; default 100.
+        max_dets_per_image: of each image and class, AP is taken of the best 1, 10 or this many,
+            whichever is most; default 100.
         iou_thresholds: default 0.5, 0.55, ... 0.95.
         sizes: area ranges in square pixels by the ending of their metrics; default COCO's s, m, l.
         backend: "hotcoco", or "pycocotools" for the slow reference.

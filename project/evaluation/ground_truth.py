@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from project.data.coco_file import Int64, Side
+from project.data.coco_masks import polygon_problem
 from project.errors import UserError
+from project.evaluation.rle import compress, first_damaged
 
 import msgspec
 import numpy as np
 
 Segmentation = list[list[float]] | dict[str, Any]
 
+# COCO's compressed runs: 6 bits a character, of which the sixth says that the number goes on.
+_COMPRESSED = re.compile("([0-o]*[0-O])?")
+
 logger = logging.getLogger(__name__)
 
 
 class _Image(msgspec.Struct, gc=False):
-    id: int
-    height: int
-    width: int
+    id: Int64
+    height: Annotated[Side, msgspec.Meta(ge=0)]
+    width: Annotated[Side, msgspec.Meta(ge=0)]
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    image_id: int
-    category_id: int
+    image_id: Int64
+    category_id: Int64
     bbox: tuple[float, float, float, float]
-    id: int = 0
+    id: Int64 = 0
     area: float | None = None
-    iscrowd: int | bool = 0
+    iscrowd: Int64 | bool = 0
     segmentation: Segmentation | None = None
 
 
 class _Category(msgspec.Struct, gc=False):
-    id: int
+    id: Int64
     name: str
 
 
@@ -133,7 +140,7 @@ def load_ground_truth(annotations: str | Path | dict | GroundTruth) -> GroundTru
 
     Raises:
         UserError: if the file can't be read, repeats an image or category id, or has annotations
-            of unknown images or categories.
+            of unknown images or categories, or with masks that are damaged or far from the image.
     """
     if isinstance(annotations, GroundTruth):
         return annotations
@@ -149,7 +156,7 @@ def load_ground_truth(annotations: str | Path | dict | GroundTruth) -> GroundTru
     sizes = np.array([(i.height, i.width) for i in images], dtype=np.int64).reshape(-1, 2)
     image = _places(name, rows, "image_id", image_ids)
     segmentations = [_usable(row.segmentation) for row in rows]
-    _check_rle_sizes(name, rows, segmentations, sizes[image])
+    _check_masks(name, rows, segmentations, sizes[image])
     return GroundTruth(
         name=name,
         image_ids=image_ids,
@@ -205,13 +212,40 @@ def _usable(segmentation: Segmentation | None) -> Segmentation | None:
     return segmentation or None
 
 
-def _check_rle_sizes(name: str, rows, segmentations, sizes: np.ndarray) -> None:
-    for row, segmentation, size in zip(rows, segmentations, sizes.tolist(), strict=True):
-        if isinstance(segmentation, dict) and list(segmentation.get("size", ())) != size:
-            raise UserError(
-                f"{name}: annotation {row.id} has an RLE mask of the size "
-                f"{segmentation.get('size')}, but image {row.image_id} has {size}"
-            )
+def _check_masks(name: str, rows, segmentations, sizes: np.ndarray) -> None:
+    """Raise a `UserError` for a mask that the kernels must not get."""
+    place, problem = _first_problem(segmentations, sizes.tolist())
+    if problem:
+        row = rows[place]
+        raise UserError(f"{name}: annotation {row.id} of image {row.image_id}: {problem}")
+
+
+def _first_problem(segmentations, sizes: list[list[int]]) -> tuple[int, str]:
+    """Place of a mask and what is wrong with it; "" if nothing is with any."""
+    rles = []
+    for place, (mask, size) in enumerate(zip(segmentations, sizes, strict=True)):
+        if isinstance(mask, dict):
+            rles.append(place)
+            problem = _rle_problem(mask, size)
+        else:
+            problem = polygon_problem(mask, *size) if mask else ""
+        if problem:
+            return place, problem
+    if damaged := first_damaged([segmentations[place] for place in rles]):
+        return rles[damaged[0]], f"damaged RLE: {damaged[1]}"
+    return -1, ""
+
+
+def _rle_problem(rle: dict[str, Any], size: list[int]) -> str:
+    found, counts = rle.get("size"), rle.get("counts")
+    if not isinstance(found, (list, tuple)) or list(found) != size:
+        return f"its RLE mask has the size {found}, but the image has {size} (height, width)"
+    if isinstance(counts, list):
+        return ""
+    if not isinstance(counts, (str, bytes)):
+        return f"the counts of its RLE mask are {counts!r}; expected text or a list of runs"
+    text = counts if isinstance(counts, str) else counts.decode("latin-1")
+    return "" if _COMPRESSED.fullmatch(text) else "damaged RLE: its counts are no compressed runs"
 
 
 def _annotation_ids(name: str, rows: list[_Annotation]) -> np.ndarray:
@@ -251,6 +285,8 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> dict[str, Any
     from hotcoco import mask as hot_mask
 
     if isinstance(segmentation, dict):
+        if isinstance(segmentation["counts"], list):  # pycocotools' overlaps take none
+            return compress([segmentation["counts"]], height, width)[0]
         return segmentation
     parts = hot_mask.frPyObjects(segmentation, height, width)
     return parts[0] if len(parts) == 1 else hot_mask.merge(parts)

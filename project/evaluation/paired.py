@@ -141,9 +141,12 @@ def _difference(
 def percentile_p_value(samples: np.ndarray, effective_count: float) -> float:
     """The level at which the expanded percentile interval of differences [B] just reaches zero.
 
-    Differences of exactly zero count half on either side: identical runs have p = 1.
+    Differences of exactly zero count half on either side: identical runs have p = 1. NaN without a
+    difference that is defined, as of the precision of a class that nothing was taken for.
     """
     samples = samples[np.isfinite(samples)]
+    if not len(samples):
+        return math.nan
     above = np.count_nonzero(samples > 0) + np.count_nonzero(samples == 0) / 2
     beyond = min(above, len(samples) - above)
     # Weibull's positions, as for the interval: zero lies between two of the samples.

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from project.data.coco_file import Int64
 from project.errors import UserError
 from project.evaluation.ground_truth import GroundTruth
-from project.evaluation.rle import compress, mask_areas
+from project.evaluation.rle import DAMAGED, compress, first_damaged, mask_areas
 
 import msgspec
 import numpy as np
 
-_DAMAGED = (ValueError, TypeError, OverflowError, KeyError)
-
 
 class _Rle(TypedDict):
-    size: tuple[int, int]
+    size: tuple[Int64, Int64]
     counts: Any  # text, bytes or a list of runs
 
 
 class _Result(msgspec.Struct, gc=False):
-    image_id: int
-    category_id: int
+    image_id: Int64
+    category_id: Int64
     score: float
     bbox: tuple[float, float, float, float] | None = None
     segmentation: _Rle | None = None
@@ -126,7 +125,7 @@ def _compressed(name: str, rles: list[dict | None]) -> list[dict | None]:
         if rle is not None and type(rle["counts"]) is list:
             try:
                 rles[number] = compress([rle["counts"]], *rle["size"])[0]
-            except _DAMAGED as error:
+            except DAMAGED as error:
                 raise UserError(f"{name}, entry {number}: damaged RLE: {error}") from None
     return rles
 
@@ -153,17 +152,9 @@ def checked_mask_areas(results: Results, ground_truth: GroundTruth, backend: str
     _check_masks(results, ground_truth)
     try:
         return mask_areas(results.rles, backend)
-    except _DAMAGED:
-        number, error = next(_failures(results.rles, backend))
+    except DAMAGED:
+        number, error = first_damaged(results.rles, backend)
         raise UserError(f"{results.name}, entry {number}: {error}") from None
-
-
-def _failures(rles: Sequence[dict], backend: str) -> Iterator[tuple[int, Exception]]:
-    for number, rle in enumerate(rles):
-        try:
-            mask_areas([rle], backend)
-        except _DAMAGED as error:  # noqa: PERF203 - which one fails is the question
-            yield number, error
 
 
 def _check_masks(results: Results, ground_truth: GroundTruth) -> None:

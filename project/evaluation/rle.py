@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+# What the kernels raise for damaged masks.
+DAMAGED = (ValueError, TypeError, OverflowError, KeyError)
 # Masks at once: hotcoco shares many among its threads; pycocotools 2.0.11 fails on more than 255
 # under NumPy 2.4.
 _CHUNKS = {"hotcoco": 8192, "pycocotools": 255}
@@ -138,6 +140,21 @@ def mask_areas(rles: Sequence[dict[str, Any]], backend: str = "hotcoco") -> np.n
 def mask_boxes(rles: Sequence[dict[str, Any]], backend: str = "hotcoco") -> np.ndarray:
     """The box of each mask, float64 [N, 4]: x, y, width, height; zeros for an empty one."""
     return np.concatenate([np.zeros((0, 4)), *_by_kernel("toBbox", rles, backend)])
+
+
+def first_damaged(
+    rles: Sequence[dict[str, Any]], backend: str = "hotcoco"
+) -> tuple[int, Exception] | None:
+    """Place of the first mask that ``backend`` can't read, and what it says; None if it can all."""
+    try:
+        mask_areas(rles, backend)
+    except DAMAGED:
+        for place, rle in enumerate(rles):
+            try:
+                mask_areas([rle], backend)
+            except DAMAGED as error:  # noqa: PERF203 - which one fails is the question
+                return place, error
+    return None
 
 
 def _by_kernel(name: str, rles: Sequence[dict[str, Any]], backend: str) -> list[np.ndarray]:

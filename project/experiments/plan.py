@@ -23,6 +23,22 @@ def _is_list(values: Any) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
 
 
+def _check_mapping(words: str, value: Any) -> None:
+    """Raise a `UserError`, which begins with ``words``, unless texts are mapped to something."""
+    if not (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        raise UserError(f"{words}, got {value!r}")
+
+
+def _check_values(key: str, values: Sequence) -> None:
+    """Raise a `UserError` for values that no override can give."""
+    try:
+        json.dumps(list(values))
+    except (TypeError, ValueError):
+        raise UserError(
+            f"sweep: {key} has {values!r}; expected numbers, texts, True, False, None or lists"
+        ) from None
+
+
 @dataclass(frozen=True)
 class Setting:
     """What sets one named setting apart: a config file of its own, or overrides, or both.
@@ -76,10 +92,12 @@ class Study:
             )
         if self.trials < 1:
             raise UserError(f"study: trials={self.trials}; expected at least 1")
+        _check_mapping("study: search maps config keys to ranges or choices", self.search)
         for key, what in self.search.items():
             if not isinstance(what, Range):
                 if not _is_list(what):
                     raise UserError(f"study: {key} has no Range or list of choices, but {what!r}")
+                _check_values(key, what)
             elif not what.low <= what.high or (what.log and what.low <= 0):
                 raise UserError(f"study: {key} has {what}; expected low <= high, above 0 for log")
 
@@ -114,28 +132,33 @@ class Sweep:
         """Raise a `UserError` for what can't be run."""
         if not _is_list(self.seeds) or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds {self.seeds!r}: expected at least one, each once")
+        _check_mapping("sweep: settings map names to a Setting(...)", self.settings)
+        _check_mapping("sweep: center maps config keys to values", self.center)
+        _check_values("center", list(self.center.values()))
         for name, setting in self.settings.items():
             if not isinstance(setting, Setting):
                 raise UserError(f"sweep: {name!r} is {setting!r}; expected a Setting(...)")
         for overrides in (self.overrides, *(s.overrides for s in self.settings.values())):
-            if isinstance(overrides, str):
+            if isinstance(overrides, str) or not isinstance(overrides, Sequence):
                 raise UserError(f"sweep: overrides are a list of texts, got {overrides!r}")
         for grid in self.grids:
-            if not isinstance(grid, Mapping):
-                raise UserError(f"sweep: a grid maps config keys to values, got {grid!r}")
+            _check_mapping("sweep: a grid maps config keys to values", grid)
             for key, values in grid.items():
                 if not _is_list(values):
                     raise UserError(f"sweep: {key} has no list of values, but {values!r}")
+                _check_values(key, values)
         if self.study is not None:
             if any(self.grids) or self.settings or self.center:
                 raise UserError("a sweep has either a study or settings, a grid and its center")
+            if not isinstance(self.study, Study):
+                raise UserError(f"sweep: study is {self.study!r}; expected a Study(...)")
             self.study.check()
         if SEED in self.keys:
             raise UserError(f"sweep: {SEED} is varied by 'seeds'")
 
     @property
     def grids(self) -> Sequence[Mapping[str, Sequence]]:
-        return [self.grid] if isinstance(self.grid, Mapping) else self.grid
+        return self.grid if _is_list(self.grid) else [self.grid]
 
     @property
     def keys(self) -> list[str]:
@@ -166,7 +189,7 @@ def load_sweep(file: str | Path) -> Sweep:
     """The `Sweep` that a sweep file assigns to ``sweep``, its paths relative to the file resolved.
 
     Raises:
-        UserError: if the file is missing, fails, or holds none.
+        UserError: if the file is missing, fails, or holds none that can be run.
     """
     file = Path(file)
     if not file.is_file():
@@ -182,6 +205,7 @@ def load_sweep(file: str | Path) -> Sweep:
     sweep = content.get("sweep")
     if not isinstance(sweep, Sweep):
         raise UserError(f"{file} assigns no project.experiments.Sweep to the name 'sweep'")
+    sweep.check()
     return sweep
 
 
@@ -259,10 +283,10 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def value_text(value: Any) -> str:
-    """A value as an override's text: 0.001, true, null, [1,2]."""
+    """A value as an override's text: 0.001, true, null, [1,2]; also what else a config may hold."""
     if isinstance(value, str):
         return value
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), default=str)
 
 
 def _file_name(text: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from project.engine.children import describe_exit
 from project.engine.interrupt import EXIT_CODE
 from project.errors import UserError
 from project.experiments.store import DONE, FAILED, PRUNED, WAITING, Record, SweepStore
@@ -216,5 +217,5 @@ def error_line(log: Path, code: int) -> str:
     errors = [line for line in lines if line.startswith("error: ")]
     said = (errors or lines or ["no output"])[-1]
     if code < 0:
-        return f"ended by {signal.Signals(-code).name}; its last line: {said}"[:500]
+        return f"{describe_exit(code)}; its last line: {said}"[:500]
     return said.removeprefix("error: ")[:500]

@@ -7,11 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from project.errors import UserError, one_line
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 RECORD_FILE = "sweep.json"
 # Keys in which runs may differ without being another setting: where they are kept, what repeats
@@ -115,19 +118,36 @@ def read_run(folder: Path, *, trust: bool = False) -> RunRecord:
 
     cfg = load_run(folder, trust=trust)
     config = flatten(OmegaConf.to_container(cfg, resolve=False))
-    content = read_json(folder / "results.json")
-    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
-        raise UserError(f"{folder / 'results.json'} holds no run's results")
+    content = read_record(folder)
+    iterations = content.get("iterations") or 0
+    if not _is_number(iterations) or not math.isfinite(iterations):
+        file = folder / "results.json"
+        raise UserError(f"{file}: iterations is {iterations!r}; expected a whole number")
     return RunRecord(
         folder=folder,
         config=config,
         columns=_sweep_columns(folder),
-        seed=config.get("train.seed", 0),
+        seed=seed_of(cfg, folder),
         data=f"{config.get('dataset.name')}_{config.get('dataset.test')}",
         results={k: math.nan if v is None else v for k, v in flat_results(content).items()},
         metrics=read_metrics(folder),
-        iterations=int(content.get("iterations") or 0),
+        iterations=int(iterations),
     )
+
+
+def seed_of(cfg: DictConfig, folder: Path) -> int:
+    """``train.seed`` of a run's config, 0 where it has none.
+
+    Raises:
+        UserError: if it is no whole number.
+    """
+    from project.engine.config import select
+
+    seed = select(cfg, "train.seed") if "seed" in cfg.train else 0
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        file = folder / "config.yaml"
+        raise UserError(f"{file}: train.seed is {seed!r}; expected a whole number")
+    return seed
 
 
 def _sweep_columns(folder: Path) -> Mapping[str, Any] | None:
@@ -164,9 +184,22 @@ def flatten(node: Any, key: str = "") -> dict[str, Any]:
     return leaves
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """What a finished run's ``results.json`` holds, its ``results`` by task.
+
+    Raises:
+        UserError: if it can't be read or holds something else.
+    """
+    file = folder / "results.json"
+    content = read_json(file)
+    if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+        raise UserError(f"{file} holds no run's results")
+    return content
+
+
 def flat_results(content: Mapping) -> dict[str, float | None]:
     """``{"segm/AP": ...}`` of a ``results.json``; None where a metric isn't defined."""
-    flat = flatten(content.get("results") or {})
+    flat = flatten(content["results"])
     return {
         key.replace(".", "/", 1): value
         for key, value in flat.items()
@@ -176,7 +209,7 @@ def flat_results(content: Mapping) -> dict[str, float | None]:
 
 def read_results(folder: Path) -> dict[str, float]:
     """A finished run's metrics that are numbers."""
-    flat = flat_results(read_json(folder / "results.json"))
+    flat = flat_results(read_record(folder))
     return {key: float(value) for key, value in flat.items() if value is not None}
 
 
@@ -190,8 +223,9 @@ def read_metrics(folder: Path) -> list[dict]:
                 row = json.loads(line)
             except ValueError:  # the last line of a run at work, or of one that was killed
                 continue
-            if isinstance(row, dict) and _is_number(row.get("iteration")):
-                number = int(row["iteration"])
+            number = row.get("iteration") if isinstance(row, dict) else None
+            if _is_number(number) and math.isfinite(number):
+                number = int(number)
                 rows[number] = {**rows.get(number, {}), **row}
     return [rows[number] for number in sorted(rows)]
 

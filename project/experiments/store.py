@@ -14,9 +14,9 @@ from pathlib import Path
 
 from project.errors import UserError
 from project.experiments.plan import Point, Value
-from project.experiments.runs import RECORD_FILE, flat_results, read_json
+from project.experiments.runs import RECORD_FILE, flat_results, read_json, read_record
 
-TABLE_FILE = "runs.csv"
+TABLE_FILE, LOCK_FILE = "runs.csv", ".lock"
 WAITING, DONE, FAILED, PRUNED = "waiting", "done", "failed", "pruned"
 MAX_ATTEMPTS = 2
 
@@ -71,7 +71,7 @@ class SweepStore:
                 raise UserError(f"{file} isn't a sweep's record: {error!r}") from None
         elif store.folder.exists() and not store.folder.is_dir():
             raise UserError(f"{folder} is a file; choose another --output")
-        elif store.folder.is_dir() and any(store.folder.iterdir()):
+        elif store.folder.is_dir() and any(p.name != LOCK_FILE for p in store.folder.iterdir()):
             raise UserError(f"{folder} is no sweep's folder and not empty; choose another --output")
         return store
 
@@ -119,7 +119,7 @@ class SweepStore:
         row["error"] = record.error
         file = self.run_dir(record.point.name) / "results.json"
         if file.is_file():
-            content = read_json(file)
+            content = read_record(file.parent)
             row |= {"iterations": content.get("iterations"), **flat_results(content)}
         return row
 
@@ -134,7 +134,7 @@ class SweepStore:
             UserError: if another sweep is at work there, or one of its runs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        number = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        number = os.open(self.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
                 fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from project.errors import UserError, unknown_name
 from project.experiments.plan import Point, Range, Setting, Sweep, make_point, short_keys
-from project.experiments.runs import flat_results, read_json, read_metrics, read_results
+from project.experiments.runs import flat_results, read_metrics, read_record, read_results
 from project.experiments.store import (
     DONE,
     FAILED,
@@ -30,11 +31,28 @@ class StudySource:
     def __init__(self, sweep: Sweep, folder: Path, store: SweepStore) -> None:
         self.sweep, self.folder, self.store = sweep, folder, store
         self.study = open_study(sweep, store.folder)
+        search = sweep.study.search
+        self.space = {key: _distribution(what) for key, what in search.items()}
+        self._check_unchanged()
         self.trials, self.told = {}, {}
         self._sizes: dict[int, int] = {}  # of each trial's metrics file, when it was last read
         records = [r for r in store.records.values() if r.trial is not None]
         self._begun = [record for record in records if _is_open(record)]
         self._left = sweep.study.trials - len(records)
+
+    def _check_unchanged(self) -> None:
+        """Raise a `UserError` where what was begun isn't of the sweep's study."""
+        file, remedy = self.store.folder / JOURNAL, "choose another --output"
+        known, wanted = self.study.trials, self.sweep.study.direction
+        for record in self.store.records.values():
+            if record.trial is not None and record.trial >= len(known):
+                raise UserError(f"{file} has lost {record.point.name}; put it back, or {remedy}")
+        if (begun := self.study.direction.name.lower()) != wanted:
+            raise UserError(f"study: {file} was begun to {begun}, not to {wanted}; {remedy}")
+        for trial in known:
+            for key, before in trial.distributions.items():
+                if key in self.space and not _go_together(before, self.space[key]):
+                    raise UserError(f"study: {file} was begun with {key} from {before}; {remedy}")
 
     def take(self) -> Record | None:
         from optuna.trial import Trial
@@ -48,14 +66,14 @@ class StudySource:
         if self._left <= 0:
             return None
         self._left -= 1
-        trial = self.study.ask()
+        trial = self.study.ask(self.space)
         self.trials[trial.number], self.told[trial.number] = trial, set()
         record = self.store.add(self._point(trial), trial.number)
         self.store.save()
         return record
 
     def _point(self, trial) -> Point:
-        values = {key: _suggest(trial, key, what) for key, what in self.sweep.study.search.items()}
+        values = {key: trial.params[key] for key in self.space}
         short = short_keys(self.sweep.keys)
         seed = self.sweep.seeds[0]
         point = make_point(self.sweep, self.folder, Setting(), "", values, seed, short)
@@ -96,7 +114,7 @@ class StudySource:
         metric, found = self.sweep.study.metric, {}
         if record.state == DONE:
             folder = self.store.run_dir(record.point.name)
-            found = flat_results(read_json(folder / "results.json"))
+            found = flat_results(read_record(folder))
         if found.get(metric) is not None:
             self.study.tell(trial, found[metric])
         else:
@@ -116,7 +134,7 @@ def open_study(sweep: Sweep, folder: Path):
         import optuna
         from optuna.storages.journal import JournalFileBackend
     except ImportError:
-        raise UserError("a study needs Optuna: pip install -e '.[experiments]'") from None
+        raise UserError("a study needs Optuna: pip install -e '.[sweep]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = sweep.study
     pruner = optuna.pruners.NopPruner()
@@ -134,12 +152,20 @@ def open_study(sweep: Sweep, folder: Path):
     )
 
 
-def _suggest(trial, key: str, what):
+def _distribution(what: Range | Sequence):
+    """What Optuna draws a key's values from."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     if not isinstance(what, Range):
-        return trial.suggest_categorical(key, list(what))
-    if isinstance(what.low, int) and isinstance(what.high, int):
-        return trial.suggest_int(key, what.low, what.high, log=what.log)
-    return trial.suggest_float(key, what.low, what.high, log=what.log)
+        return CategoricalDistribution(list(what))
+    whole = isinstance(what.low, int) and isinstance(what.high, int)
+    return (IntDistribution if whole else FloatDistribution)(what.low, what.high, log=what.log)
+
+
+def _go_together(one, other) -> bool:
+    """Whether a study may hold values from both: ranges may become others, choices may not."""
+    same = (getattr(one, name, None) == getattr(other, name, None) for name in ("choices", "log"))
+    return type(one) is type(other) and all(same)
 
 
 def best_line(sweep: Sweep, store: SweepStore) -> str:

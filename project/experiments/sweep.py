@@ -53,9 +53,10 @@ def run_sweep(
         UserError: before any run starts, where the mistake can be seen by then.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after the runs were saved and ended.
     """
-    store, planned = open_store(sweep, folder, output)
+    open_store(sweep, folder, output)  # which refuses before anything is written
     slots = find_slots(jobs)
-    with store.lock() as lock, _sigterm_as_ctrl_c():
+    with SweepStore(output).lock() as lock, _sigterm_as_ctrl_c():
+        store, planned = open_store(sweep, folder, output)  # another sweep may have ended just now
         store.save()
         Pool(tool, store, slots, lock, patience=patience).work(
             _source(sweep, folder, store, planned)

@@ -78,7 +78,7 @@ def _import_smp():
     except ImportError as error:
         raise UserError(
             "semantic models need segmentation-models-pytorch; install it with "
-            "pip install 'detectron2-project[semantic]'"
+            "pip install -e '.[semantic]'"
         ) from error
     return smp
 

@@ -105,7 +105,7 @@ def _timm() -> ModuleType:
         import timm
     except ImportError:
         raise UserError(
-            "timm's networks need the package timm; pip install 'detectron2-project[semantic]'"
+            "timm's networks need the package timm; pip install -e '.[semantic]'"
         ) from None
     return timm
 

@@ -56,7 +56,7 @@ def import_transformers() -> ModuleType:
         import transformers
     except ImportError as error:
         raise UserError(
-            f"Mask2Former needs transformers ({error}): pip install 'detectron2-project[detr]'"
+            f"Mask2Former needs transformers ({error}): pip install -e '.[detr]'"
         ) from error
     return transformers
 

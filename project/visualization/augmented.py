@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from project.data.seeding import sample_randomness
+from project.data.semantic_labels import IGNORED
 from project.data.statistics import class_statistics
 from project.errors import UserError
-from project.visualization.files import choose_images, picture_name, write_png
-from project.visualization.overlay import draw_overlay, fit_for_drawing
+from project.visualization.files import choose_images, write_png
+from project.visualization.overlay import OverlayStyle, draw_overlay, fit_for_drawing
 from project.visualization.records import BoxMask, DrawnObject, crop_mask
-from project.visualization.render import SHEET_NAME, check_choices
+from project.visualization.render import SHEET_NAME, check_choices, count_words, picture_files
 from project.visualization.sheet import contact_sheet, present_classes, side_by_side
 
 import numpy as np
@@ -41,7 +42,8 @@ def render_augmented(
 
     Args:
         dataset: labelled dataset dicts.
-        mapper: dataset dict → model input with ``instances``; its ``image_format`` is asked for.
+        mapper: dataset dict → model input with ``instances`` or, of a semantic model, ``sem_seg``;
+            its ``image_format`` is asked for.
         output_dir: made if missing; pictures of the same name are replaced.
         start: position in the run, in samples; augmentation that closes early has ended behind it.
         limit, choice, images: which images; see `project.visualization.render.choose_images`, of
@@ -52,7 +54,8 @@ def render_augmented(
         The PNG files written: one per image, then the contact sheet.
 
     Raises:
-        UserError: if a number is out of range, or an image or annotation can't be used.
+        UserError: if a number is out of range, an image or annotation can't be used, or an image
+            would be replaced.
     """
     if draws < 1:
         raise UserError(f"the number of draws must be at least 1, got {draws}")
@@ -62,31 +65,33 @@ def render_augmented(
     statistics = class_statistics(dataset)
     if hasattr(mapper, "bind"):
         mapper.bind(dataset, statistics)
-    taken = {SHEET_NAME}
-    written, pictures, classes = [], [], set()
-    for number, record in enumerate(choose_images(dataset, limit, choice, images)):
+    chosen = choose_images(dataset, limit, choice, images)
+    names = [record["file_name"] for record in chosen]
+    files = picture_files(names, output_dir, (record["file_name"] for record in dataset))
+    pictures, classes = [], set()
+    for number, (record, file) in enumerate(zip(chosen, files, strict=True)):
         panels, shown = [], set()
         first = start + number * draws
         for position in range(first, first + draws):
             with sample_randomness(seed, position):
                 sample = mapper({**record, "position": position})
-            if "instances" not in sample:
-                raise UserError("the mapper gives no labels to draw; set its is_train=True")
             panel, objects = _draw_sample(sample, statistics.class_names, mapper.image_format)
-            panels.append(side_by_side([(f"Position {position}: {_count(objects)}", panel)]))
+            title = f"Position {position}: {_count(sample, objects)}"
+            panels.append(side_by_side([(title, panel)]))
             shown |= present_classes(objects)
-        file = Path(output_dir) / picture_name(record["file_name"], taken)
         write_png(file, contact_sheet(panels, _PER_ROW, shown))
-        written.append(file)
         pictures.append(contact_sheet(panels, _PER_ROW))
         classes |= shown
     sheet = Path(output_dir) / SHEET_NAME
     write_png(sheet, contact_sheet(pictures, columns or 1, classes))
-    return [*written, sheet]
+    return [*files, sheet]
 
 
-def _count(objects: Sequence[DrawnObject]) -> str:
-    return f"{len(objects)} object{'' if len(objects) == 1 else 's'}"
+def _count(sample: dict, objects: Sequence[DrawnObject]) -> str:
+    if "instances" in sample:
+        return count_words(len(objects))
+    number = sum(not obj.iscrowd for obj in objects)
+    return f"{number} class{'' if number == 1 else 'es'}"
 
 
 def _draw_sample(
@@ -96,8 +101,14 @@ def _draw_sample(
     pixels = sample["image"].permute(1, 2, 0).contiguous().numpy()
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     image = np.ascontiguousarray(convert_image_to_rgb(pixels, image_format))
-    objects = objects_from_instances(sample["instances"], class_names)
-    return draw_overlay(*fit_for_drawing(image, objects)), objects
+    if "instances" in sample:
+        objects, style = objects_from_instances(sample["instances"], class_names), None
+    elif "sem_seg" in sample:  # a box around all there is of a class would tell nothing
+        objects = objects_from_labels(sample["sem_seg"].numpy(), class_names)
+        style = OverlayStyle(boxes=False, labels=False)
+    else:
+        raise UserError("the mapper gives no labels to draw; set its is_train=True")
+    return draw_overlay(*fit_for_drawing(image, objects), style), objects
 
 
 def objects_from_instances(instances: Instances, class_names: Sequence[str]) -> list[DrawnObject]:
@@ -111,6 +122,20 @@ def objects_from_instances(instances: Instances, class_names: Sequence[str]) -> 
         DrawnObject(k, str(class_names[k]), tuple(box), mask)
         for box, k, mask in zip(boxes, categories, masks, strict=True)
     ]
+
+
+def objects_from_labels(labels: np.ndarray, class_names: Sequence[str]) -> list[DrawnObject]:
+    """What a map of classes (integers ``[H, W]``) shows: one object for each class that is there.
+
+    Pixels that don't count are a crowd called "ignored"; the background is nothing.
+    """
+    names = dict(enumerate(map(str, class_names))) | {IGNORED: "ignored"}
+    objects = []
+    for index, name in names.items():
+        if (mask := crop_mask(labels == index)) is not None:
+            box = mask.x, mask.y, mask.x + mask.pixels.shape[1], mask.y + mask.pixels.shape[0]
+            objects.append(DrawnObject(index, name, box, mask, iscrowd=index == IGNORED))
+    return objects
 
 
 def _masks(masks: BitMasks | PolygonMasks, size: tuple[int, int]) -> list[BoxMask | None]:

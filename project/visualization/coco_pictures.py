@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from project.data.coco_file import check_file_name
 from project.errors import UserError, one_line
 from project.visualization.render import render_results
 
@@ -48,10 +50,14 @@ def _registered(labels_file: Path, image_dir: Path) -> Iterator[str]:
 
 def _load(labels_file: Path, image_dir: Path, name: str) -> list[dict]:
     try:
-        return load_coco_json(str(labels_file), str(image_dir), name)
+        records = load_coco_json(str(labels_file), str(image_dir), name)
     except Exception as error:  # nobody has checked the file
         kind = type(error).__name__
         raise UserError(
             f"{labels_file} can't be read as COCO instances: {kind}: {one_line(error)}; "
             f"`python tools/audit.py` tells more"
         ) from error
+    for record in records:
+        inside = os.path.relpath(record["file_name"], image_dir)
+        check_file_name(inside, f"{labels_file}, image {record['image_id']}")
+    return records

@@ -1,16 +1,17 @@
-"""Files around pictures: results read, images chosen and read, safe names, PNGs written."""
+"""Files around pictures: results read, images chosen and read, safe names and outputs, PNGs."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from project.errors import UserError, unknown_name
+from project.errors import UserError, one_line, unknown_name
 
 import numpy as np
 from detectron2.data.detection_utils import read_image
@@ -97,15 +98,16 @@ def read_rgb(record: Mapping) -> np.ndarray:
     """The image of a dataset dict, uint8 RGB ``[H, W, 3]``.
 
     Raises:
-        UserError: if it is missing, damaged, or of another size than the record says.
+        UserError: if it is missing, damaged, too large for Pillow, or of another size than the
+            record says.
     """
     file = record["file_name"]
     try:
         image = np.ascontiguousarray(read_image(file, format="RGB"))
     except FileNotFoundError as error:
         raise UserError(f"image {file} does not exist") from error
-    except (OSError, SyntaxError) as error:  # Pillow raises either on broken files
-        raise UserError(f"image {file} can't be read: {' '.join(str(error).split())}") from error
+    except Exception as error:  # decoders of damaged files raise anything
+        raise UserError(f"image {file} can't be read: {one_line(error)}") from error
     expected = int(record["height"]), int(record["width"])
     if image.shape[:2] != expected:
         raise UserError(
@@ -132,6 +134,46 @@ def write_png(file: Path, picture: np.ndarray) -> None:
         file.write_bytes(encoded.tobytes())
     except OSError as error:
         raise UserError(f"{file} can't be written: {error.strerror}") from error
+
+
+def check_images_stay(outputs: Iterable[Path], images: Iterable[str | Path]) -> None:
+    """Raise a `UserError` if one of the files to be written is one of ``images``.
+
+    Files are compared, not names: links of either kind give one file several names.
+    """
+    there = {found: file for file in outputs if (found := _identity(file)) is not None}
+    if not there:  # a new folder: none of perhaps 100,000 images needs a look
+        return
+    for image in images:
+        if (file := there.get(_identity(image))) is not None:
+            raise UserError(f"the image {image} would be replaced by {file}; take another --output")
+
+
+def _identity(file: str | Path) -> tuple[int, int] | None:
+    """What all names of an existing file have in common."""
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):  # the latter for names that no file can have
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raise a `UserError` if ``folder`` is that of a run or a sweep.
+
+    Their files are called as those of reports and comparisons are: results.json, runs.csv, ...
+    """
+    for name in ("config.yaml", "sweep.json"):
+        if (folder / name).is_file():
+            raise UserError(
+                f"output folder {folder} holds {name}: files of that run or sweep would be "
+                f"replaced; take another --output"
+            )
+
+
+def csv_cell(text: str) -> str:
+    """``text`` for a CSV file; what a spreadsheet would run as a formula is quoted."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def make_folder(folder: Path) -> None:

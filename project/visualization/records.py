@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from project.data.coco_masks import Rle, rle_runs
+from project.data.coco_masks import Rle, polygon_problem, rle_runs
 from project.errors import UserError
 
 import numpy as np
@@ -83,6 +83,8 @@ def _decode(segmentation, height: int, width: int) -> np.ndarray:
     parts = [list(map(float, p)) for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
     if not parts:
         return np.zeros((height, width), bool)
+    if problem := polygon_problem(parts, height, width):
+        raise ValueError(problem)
     rle = coco_mask.merge(coco_mask.frPyObjects(parts, height, width))
     return _decode_rle(rle, height, width)
 

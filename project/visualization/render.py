@@ -17,6 +17,7 @@ from project.visualization.agreement import (
     pixel_agreement,
 )
 from project.visualization.files import (
+    check_images_stay,
     choose_images,
     load_results,
     make_folder,
@@ -100,7 +101,8 @@ def render_results(
         The files written: a PNG per image, the PDF, then the contact sheet.
 
     Raises:
-        UserError: names the file, image or annotation that can't be drawn.
+        UserError: names the file, image or annotation that can't be drawn, or the image that would
+            be replaced.
     """
     check_choices(threshold, columns)
     records = DatasetCatalog.get(dataset_name)
@@ -115,7 +117,10 @@ def render_results(
     )
     drawn = _with_possible_panels(drawn, records, f"dataset {dataset_name}")
     chosen = choose_images(records, limit, seed, images)
-    return render_records(chosen, drawn, output_dir, columns=columns, pdf=pdf)
+    names = [record["file_name"] for record in chosen]
+    files = picture_files(names, output_dir, (r["file_name"] for r in records), pdf=pdf)
+    made = (_draw_record(record, drawn) for record in chosen)
+    return write_pictures(files, made, output_dir, columns=columns, pdf=pdf)
 
 
 def _with_possible_panels(drawn: Drawn, records: Sequence[Mapping], what: str) -> Drawn:
@@ -137,21 +142,29 @@ def _with_possible_panels(drawn: Drawn, records: Sequence[Mapping], what: str) -
     return replace(drawn, panels=panels)
 
 
-def render_records(
-    records: Sequence[Mapping],
-    drawn: Drawn,
-    output_dir: Path,
-    *,
-    columns: int | None = None,
-    pdf: bool = False,
+def picture_files(
+    file_names: Iterable[str], output_dir: Path, images: Iterable[str], *, pdf: bool = False
 ) -> list[Path]:
-    """Draw images given by their dataset dicts; see `render_results`."""
-    made = ((record["file_name"], *_draw_record(record, drawn)) for record in records)
-    return write_pictures(made, output_dir, columns=columns, pdf=pdf)
+    """The PNG in ``output_dir`` for each image that is to be drawn.
+
+    Args:
+        file_names: of these images.
+        images: files of all images that must stay as they are.
+        pdf: whether there will be a PDF.
+
+    Raises:
+        UserError: if a picture, the sheet or the PDF would replace one of ``images``.
+    """
+    output_dir, taken = Path(output_dir), {SHEET_NAME}
+    files = [output_dir / picture_name(name, taken) for name in file_names]
+    others = [SHEET_NAME, PDF_NAME] if pdf else [SHEET_NAME]
+    check_images_stay([*files, *(output_dir / name for name in others)], images)
+    return files
 
 
 def write_pictures(
-    made: Iterable[tuple[str, np.ndarray, set[tuple[int, str]]]],
+    files: Sequence[Path],
+    made: Iterable[tuple[np.ndarray, set[tuple[int, str]]]],
     output_dir: Path,
     *,
     columns: int | None = None,
@@ -160,15 +173,14 @@ def write_pictures(
     """Write pictures as they are made, then the contact sheet; see `render_results`.
 
     Args:
-        made: for each picture the image's file name, uint8 RGB ``[H, W, 3]``, and the (class index,
-            name) for the legend of the sheet.
+        files: of `picture_files`.
+        made: for each picture uint8 RGB ``[H, W, 3]``, and the (class index, name) for the legend
+            of the sheet.
     """
     output_dir = Path(output_dir)
     make_folder(output_dir)
-    taken = {SHEET_NAME}
     written, pictures, classes = [], [], set()
-    for file_name, picture, shown in made:
-        file = output_dir / picture_name(file_name, taken)
+    for file, (picture, shown) in zip(files, made, strict=True):
         write_png(file, picture)
         written.append(file)
         pictures.append(picture)

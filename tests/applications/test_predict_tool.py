@@ -157,6 +157,36 @@ def test_no_input_is_replaced(predict, photos, tmp_path, capsys):
     assert predict(inside, "--save", "coco") == 0
 
 
+def test_a_call_that_finds_no_image_keeps_older_files(predict, photos, tmp_path):
+    assert predict(photos[0], "--save", "coco", "masks") == 0
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in names(tmp_path / "out")}
+    (tmp_path / "torn.jpg").write_bytes(b"nothing")
+    assert predict(tmp_path / "torn.jpg", "--save", "coco", "masks") == 2
+    after = {name: (tmp_path / "out" / name).read_bytes() for name in names(tmp_path / "out")}
+    assert after == before
+
+
+def test_names_that_are_not_utf8(predict, photos, clip, tmp_path, capsys):
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    photo, video = (os.path.join(folder, b"dog\xff" + end) for end in (b".jpg", b".mp4"))
+    shutil.copy(photos[0], photo)
+    shutil.copy(clip, video)  # OpenCV can't open it
+    assert predict(tmp_path / "in", "--save", "coco", "masks", "overlays") == 0
+    assert "skipped 1 that can't be read" in capsys.readouterr().out
+    (image,) = read(tmp_path / "out/images.json")["images"]
+    assert image["file_name"] == os.fsdecode(photo)
+    assert photo in (tmp_path / "out/masks/objects.csv").read_bytes()
+
+
+def test_spreadsheets_run_nothing(predict, photos, tmp_path, monkeypatch):
+    shutil.copy(photos[0], tmp_path / "=1+1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert predict("=1+1.jpg", "--save", "masks") == 0
+    rows = list(csv.DictReader((tmp_path / "out/masks/objects.csv").open()))
+    assert {row["image"] for row in rows} == {"'=1+1.jpg"}
+
+
 def test_ctrl_c_keeps_what_was_done(tool, predict, photos, tmp_path, monkeypatch, capsys):
     def stop_at_the_third(self, images, **options):
         if len(done) == 2:

@@ -214,10 +214,30 @@ def test_folders_that_are_no_run(run_dir, tmp_path):
         Predictor(tmp_path)
 
 
-def test_without_class_names_in_the_checkpoint_the_dataset_tells(run_dir, tiny_root, tmp_path):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"model": None}, "the config has no 'model.num_classes'"),
+        ({"model": [1]}, "the config has no 'model.num_classes'"),
+        ({"dataloader": {"test": {"mapper": None}}}, "'dataloader.test.mapper' is None; expected"),
+        ({"dataset": {"name": "tiny", "root": 5}}, "dataset.root is 5; expected a folder"),
+    ],
+)
+def test_configs_of_the_wrong_shape(run_dir, tmp_path, change, message):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text()) | change
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=message):
+        Predictor(run)
+
+
+@pytest.mark.parametrize("named", [{}, {"classes": 4}, {"classes": "cake"}, {"classes": [1, 2]}])
+def test_without_class_names_in_the_checkpoint_the_dataset_tells(
+    run_dir, tiny_root, tmp_path, named
+):
     content = torch.load(run_dir / "model_final.pth", weights_only=True)
     file = tmp_path / "bare.pth"
-    torch.save({"model": content["model"]}, file)
+    torch.save({"model": content["model"], **named}, file)
     with pytest.raises(UserError, match="unknown subset 'tiny'"):
         Predictor(run_dir, weights=file)
     shutil.copytree(run_dir, tmp_path / "run")

@@ -190,6 +190,16 @@ def test_no_input_is_replaced(replace, photo, people, tmp_path, capsys):
     assert replace(tmp_path / "out/dog.jpg", "--color", "white") == 0  # becomes dog.png
 
 
+def test_the_background_is_not_replaced(replace, photo, people, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    background = tmp_path / "out/photo.png"
+    cv2.imwrite(str(background), people)
+    before = background.read_bytes()
+    assert replace(photo, "--background", background) == 2
+    assert f"the input {background} would be replaced" in capsys.readouterr().err
+    assert background.read_bytes() == before
+
+
 @pytest.mark.parametrize("rate, written", [(119.3471, 119.3), (0.0002, 0.1), (29.97, 29.97)])
 def test_rates_that_the_encoder_does_not_take(people, tmp_path, rate, written):
     source = Source("clip.mp4", "clip", "video")

@@ -23,6 +23,20 @@ def test_wrong_numbers():
         measure_overlay(0)
 
 
+def test_a_place_for_the_figures_is_made_before_measuring(load_tool, tmp_path, capsys):
+    main = load_tool("tools/benchmark.py").main
+    (tmp_path / "file").touch()
+    nothing = ["overlay", "--objects", "0", "--output"]  # which the measurement refuses
+    for output, message in (
+        (tmp_path, "is a folder; expected a file"),
+        (tmp_path / "file/figures.json", "file can't be made"),
+        (tmp_path / "new/folder/figures.json", "expected at least 1 object"),
+    ):
+        assert main([*nothing, str(output)]) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "new/folder").is_dir()
+
+
 def test_matplotlib_draws_about_the_same():
     image = np.full((200, 300, 3), 120, np.uint8)
     mask = BoxMask(np.ones((80, 100), bool), 60, 70)

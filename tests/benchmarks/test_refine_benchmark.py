@@ -101,6 +101,14 @@ def test_a_part_of_the_images(dataset):
         coarse_cases(dataset, num_images=0)
 
 
+def test_images_outside_of_the_folder_are_not_read(dataset, tmp_path):
+    document = json.loads(dataset.annotations.read_text())
+    document["images"][1]["file_name"] = "../secret.png"
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="labels.json, image 2: .* leaves the image folder"):
+        coarse_cases(Dataset(tmp_path / "labels.json", dataset.image_dir))
+
+
 def test_coarse_masks():
     mask = np.zeros((40, 50), bool)
     mask[4:32, 6:48] = True
@@ -181,7 +189,7 @@ def test_mistakes(dataset, tmp_path, monkeypatch):
         cases_of_results(dataset, tmp_path / "none.json")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr("project.benchmarks.refine.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'detectron2-project\[matting\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[matting\]'"):
         measure_refinements([], ["pymatting"])
 
 

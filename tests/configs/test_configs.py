@@ -58,6 +58,16 @@ def test_every_part_is_built(name, datasets_root):
         assert all(record.keys() & {"instances", "sem_seg"} for record in batch)
 
 
+@pytest.mark.parametrize("name", LEAVES)
+def test_all_that_looks_at_colours_knows_their_order(name, datasets_root):
+    cfg = load(name)
+    mappers = cfg.dataloader.train.mapper, cfg.dataloader.test.mapper
+    nodes = [node for mapper in mappers for node in [mapper, *mapper.augmentations]]
+    told = {select(node, "image_format") for node in nodes if "image_format" in node}
+    assert told == {cfg.model.input_format}
+    assert not [n for n in nodes if "ColorJitter" in str(n._target_) and "image_format" not in n]
+
+
 def check_classes(model, number: int) -> None:
     if hasattr(model, "roi_heads"):
         model = model.roi_heads

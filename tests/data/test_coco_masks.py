@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import json
 
-from project.data.coco_masks import Rle, check_mask, mask_area, mask_box, rle_runs
+from project.data.coco_masks import (
+    Rle,
+    check_mask,
+    mask_area,
+    mask_box,
+    polygon_problem,
+    rle_runs,
+)
 
 import numpy as np
 import pytest
@@ -62,7 +69,10 @@ def test_area_and_box_of_polygons_by_hand():
         ([[1, 2, 3, 4, 5, 6, 7]], "three points"),
         ("polygon", "neither polygons nor RLE"),
         ([["1", 2, 3, 4, 5, 6]], "neither polygons nor RLE"),
+        ([[0, 0, 1e9, 0, 5, 5]], r"coordinate 1e\+09, more than 10 sides .* of 12 by 9 pixels"),
+        ([[1, 1, 4, 1, 4, 4], [0, 0, 5, -121, 5, 5]], "coordinate -121, more than 10 sides"),
         ({"counts": [3]}, "neither polygons nor RLE"),
+        ({"size": [10**20, W], "counts": [5]}, r"neither polygons nor RLE: .*size\[0\]"),
         ({"size": [9, 12], "counts": [5, 3, 100]}, r"size \[9, 12\] differs"),
         ({"size": [H, W], "counts": [5, 3]}, "don't add up"),
         ({"size": [H, W], "counts": [-1, 9, 100]}, "don't add up"),
@@ -79,8 +89,16 @@ def test_unusable_masks_say_why(segmentation, reason):
     assert re.search(reason, result.problem)
 
 
-def test_absent_segmentation_is_unusable():
+def test_absent_and_garbled_segmentations_are_unusable():
     assert check_mask(b"", H, W).problem == "it has no segmentation"
+    garbled = b'{"size": [12, 9], "counts": "\xff"}'
+    assert check_mask(garbled, H, W).problem.startswith("segmentation is neither polygons nor RLE")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_too_far_away(number):
+    assert "coordinate" in polygon_problem([[0, 0, 5, 0, 5, number]], H, W)
+    assert "coordinate" in polygon_problem([[number, 0, 5, 0, 5, 5]], H, W)
 
 
 def test_bad_polygon_parts_are_dropped_and_told():
@@ -92,4 +110,5 @@ def test_bad_polygon_parts_are_dropped_and_told():
 
 def test_usable_masks_have_no_problem():
     assert checked([[1, 1, 4, 1, 4, 4]]).problem == ""
+    assert checked([[-120, -3.5, 40, 1, 4, 120]]).problem == ""  # it will be clipped
     assert checked({"size": [H, W], "counts": [5, 3, H * W - 8]}).problem == ""

@@ -191,6 +191,12 @@ def test_404_is_final_and_the_other_files_still_come(served, tmp_path):
     assert len(served.requests["/no.bin"]) == 1
 
 
+def test_a_url_that_cannot_be_sent_is_final(served, tmp_path):
+    with pytest.raises(UserError, match="1 of 1 files could not be fetched: .*'ascii' codec"):
+        fetch(served, tmp_path, path="/\u00e4.bin")
+    assert not served.requests
+
+
 def test_a_broken_server_is_left_in_peace(served, tmp_path):
     paths = [f"/{i}.bin" for i in range(60)]
     items = [Download(served.url + path, tmp_path / path[1:]) for path in paths]
@@ -233,6 +239,8 @@ def test_offline_is_one_line(tmp_path):
         (lambda: Policy(connections=0), "0 connections at a time: expected 1 to 64"),
         (lambda: Policy(rate=0), "0 requests a second"),
         (lambda: CocoServer(Path("x"), "ftp://host"), "base URL 'ftp://host': expected e.g. http"),
+        (lambda: CocoServer(Path("x"), "http://[x"), r"base URL 'http://\[x': expected e.g. http"),
+        (lambda: CocoServer(Path("x"), "http://x:y"), "base URL 'http://x:y': expected e.g. http"),
         (lambda: CocoServer(Path("x")).images_dir("val2071"), "did you mean 'val2017'"),
     ],
 )
@@ -371,6 +379,21 @@ def test_a_damaged_archive_is_fetched_anew(tool, coco, tmp_path):
     assert "annotations_trainval2017.zip was damaged" in err
     coco.files["/annotations/annotations_trainval2017.zip"] = whole
     assert tool("--person", "--train", 3)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "place, value, reason",
+    [(8, 1, "is encrypted"), (10, 99, "compression method is not supported")],
+)
+def test_an_archive_that_cannot_be_unpacked(tool, coco, tmp_path, place, value, reason):
+    archive = bytearray(coco.files["/annotations/annotations_trainval2017.zip"])
+    archive[archive.index(b"PK\x01\x02") + place] = value  # of the first member's entry
+    coco.files["/annotations/annotations_trainval2017.zip"] = bytes(archive)
+    code, _, err = tool("--person", "--train", 3)
+    assert (code, err.count("\n")) == (2, 1)
+    assert reason in err
+    assert "is deleted; name another mirror with --base-url" in err
+    assert not (tmp_path / "root/coco/annotations_trainval2017.zip").exists()
 
 
 def test_names_stay_inside_the_folder(coco, tmp_path):

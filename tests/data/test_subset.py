@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 from project.data.documents import write_document
 from project.data.manifest import describe
+from project.data.publish import new_folder
 from project.data.subset import SplitSource, SubsetPlan, build_subset, rebuild_subset
 from project.errors import UserError
 
@@ -236,6 +238,45 @@ def test_damaged_manifests_are_refused(tmp_path):
         rebuild_subset(file, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "split, change, message",
+    [
+        ("test", {"coco": "val2017"}, "manifest.json, test: 'coco' is 'val2017', but there is no"),
+        ("train", {"sha256": None}, "manifest.json, train: there is no 'sha256' to know"),
+    ],
+)
+def test_manifests_that_somebody_has_changed(small_coco, tmp_path, split, change, message):
+    coco = small_coco(["a", "a"])
+    train = SplitSource(coco.images_dir, coco.file, 1)
+    splits = {"train": train, "test": SplitSource(coco.images_dir)}
+    build_subset(SubsetPlan("tiny", ("ant",), splits), tmp_path)
+    file = tmp_path / "tiny/manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["splits"][split] |= change
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=message):
+        rebuild_subset(file, tmp_path / "two")
+
+
+def test_names_that_no_json_file_can_hold(small_coco, tmp_path):
+    coco, folder = small_coco(["a"]), tmp_path / "unlabelled"
+    folder.mkdir()
+    open(os.path.join(os.fsencode(folder), b"a\xff.png"), "wb").close()
+    splits = {"train": SplitSource(coco.images_dir, coco.file), "test": SplitSource(folder)}
+    with pytest.raises(UserError, match=r"a\\udcff.png' has bytes that aren't UTF-8"):
+        build_subset(SubsetPlan("tiny", ("ant",), splits), tmp_path)
+
+
+def test_unlabelled_images_too_large_for_pillow_are_named(small_coco, tmp_path, monkeypatch):
+    from PIL import Image
+
+    coco = small_coco(["a"])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    plan = SubsetPlan("tiny", ("ant",), {"test": SplitSource(coco.images_dir)})
+    with pytest.raises(UserError, match="000.png can't be read: Image size"):
+        build_subset(plan, tmp_path)
+
+
 def test_an_existing_subset_is_only_replaced_when_told(small_coco, tmp_path):
     coco = small_coco(["a", "a"])
     build_subset(plan(coco, train=1), tmp_path)
@@ -246,6 +287,48 @@ def test_an_existing_subset_is_only_replaced_when_told(small_coco, tmp_path):
     build_subset(plan(coco, train=2), tmp_path, overwrite=True)
     assert len(load(tmp_path, "train")["images"]) == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source", "tiny"]
+
+
+def test_only_subsets_are_replaced(small_coco, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"tiny is no subset, for it has no manifest.json"):
+        build_subset(plan(small_coco(["a", "a"]), train=1), tmp_path, overwrite=True)
+    assert (tmp_path / "tiny/thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path):
+    made = new_folder(tmp_path / "new")
+    made.__enter__()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a").write_text("theirs")
+    with pytest.raises(UserError, match="new already exists"):
+        made.__exit__(None, None, None)
+    assert (tmp_path / "new/a").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [tmp_path / "new"]
+
+
+@pytest.mark.parametrize("broken", [(2,), (2, 3)])
+def test_an_older_folder_is_put_back_or_kept_elsewhere(tmp_path, monkeypatch, broken):
+    def rename(path, target):
+        calls.append(path)
+        if len(calls) in broken:
+            raise OSError(5, "Input/output error")
+        return original(path, target)
+
+    calls, original, target = [], Path.rename, tmp_path / "subset"
+    target.mkdir()
+    (target / "a").write_text("old")
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises((OSError, UserError)) as caught, new_folder(target, overwrite=True):
+        pass
+    (kept,) = tmp_path.rglob("a")
+    assert kept.read_text() == "old"
+    if broken == (2,):
+        assert list(tmp_path.iterdir()) == [target]
+    else:
+        assert "can't be replaced or put back: Input/output error" in str(caught.value)
+        assert str(kept.parent) in str(caught.value)
 
 
 def test_a_failed_replacement_leaves_the_old_subset(small_coco, tmp_path):

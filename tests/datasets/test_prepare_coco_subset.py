@@ -191,6 +191,13 @@ def test_mistakes_give_one_line_and_exit_two(tool, source, args, message):
     assert err.startswith("error: ")
 
 
+@pytest.mark.parametrize("flag", ["--seed", "--negatives", "--total", "--train", "--fold"])
+def test_zero_is_a_choice_too(tool, flag):
+    code, _, err = tool("--from-manifest", "m.json", flag, 0)
+    assert code == 2
+    assert f"{flag} can't go with --from-manifest" in err
+
+
 @pytest.mark.parametrize(
     "args, message",
     [

@@ -10,6 +10,7 @@ from project.engine.checkpoints import (
     checksum_file,
     choose_checkpoint,
 )
+from project.engine.evaluate import newest_checkpoint
 from project.errors import UserError
 
 import pytest
@@ -55,7 +56,8 @@ def names(folder):
     return [file.name for file in checkpoint_files(folder)]
 
 
-def test_a_file_has_a_checksum_that_sha256sum_accepts(checkpointer, tmp_path):
+def test_a_file_has_a_checksum_that_sha256sum_accepts(checkpointer, tmp_path, monkeypatch):
+    monkeypatch.delattr("hashlib.file_digest", raising=False)  # Python 3.10 has none
     checkpointer.save("model_0000001")
     done = subprocess.run(["sha256sum", "-c", "model_0000001.pth.sha256"], cwd=tmp_path)
     assert done.returncode == 0
@@ -108,6 +110,13 @@ def test_an_empty_checksum_damages_no_checkpoint(checkpointer, tmp_path):
     assert choose_checkpoint(checkpointer) == tmp_path / "model_final.pth"
     (tmp_path / "model_final.pth").write_bytes(b"PK")
     assert choose_checkpoint(checkpointer) == tmp_path / "model_0000001.pth"
+
+
+def test_damaged_bytes_in_the_pointer_name_no_file(checkpointer, tmp_path):
+    train(checkpointer, 4)
+    (tmp_path / "last_checkpoint").write_bytes(b"\xff\xfemodel")
+    assert not newest_checkpoint(tmp_path).is_file()
+    assert choose_checkpoint(checkpointer) == tmp_path / "model_final.pth"
 
 
 def test_no_file_is_a_start_and_no_good_file_is_an_error(checkpointer, tmp_path):

@@ -18,6 +18,7 @@ from torch import nn
         ("train.amp.enabled=1", "train.amp.enabled=1: expected True or False"),
         ("train.guard=null", "train.guard=null: expected keys with values"),
         ("train.hooks=null", "train.hooks=null: expected keys with values"),
+        ("dataset.root=5", "dataset.root=5: expected a folder as text, or null"),
         ("train.init_classes=cake", "train.init_classes='cake': expected a list"),
     ],
 )

@@ -1,8 +1,17 @@
 """Configs from files and from run folders: what loads, what is refused, and in which words."""
 
 import textwrap
+from pathlib import Path
 
-from project.engine.config import apply_overrides, build, load_config, load_run, require, select
+from project.engine.config import (
+    apply_overrides,
+    build,
+    load_config,
+    load_run,
+    require,
+    save_config,
+    select,
+)
 from project.errors import UserError
 
 import pytest
@@ -119,6 +128,51 @@ def test_a_run_folder_builds_no_foreign_code(tmp_path, target):
     assert load_run(tmp_path, trust=True).model.deep[0]._target_ == target
 
 
+@pytest.mark.parametrize("suffix", ["yaml", "yml"])
+def test_a_yaml_file_is_data_unless_it_is_trusted(tmp_path, suffix):
+    file = tmp_path / f"config.{suffix}"
+    file.write_text("model: {_target_: os.system, command: id}\n")
+    with pytest.raises(UserError, match="cfg.model would build 'os.system'.*--trust builds it"):
+        load_config(file)
+    assert load_config(file, ["model.command=ls"], trust=True).model.command == "ls"
+    file.write_text(f"train: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n")
+    with pytest.raises(UserError, match="not plain data.*--trust builds it"):
+        load_config(file)
+    assert not (tmp_path / "made").exists()
+    file.write_text("layer: {_target_: torch.nn.Linear, in_features: 3, out_features: 2}\n")
+    assert instantiate(load_config(file, ["layer.bias=False"]).layer).bias is None
+
+
+def test_a_config_is_written_in_one_step(config_file, tmp_path, monkeypatch):
+    save_config(load_config(config_file), tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+
+    def save(cfg, file):
+        Path(file).write_text("half a file")
+        raise OSError("disk full")
+
+    cfg = load_config(config_file, ["train.width=9"])
+    with monkeypatch.context() as patch:
+        patch.setattr(LazyConfig, "save", save)
+        with pytest.raises(OSError, match="disk full"):
+            save_config(cfg, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == before
+    assert {file.name for file in tmp_path.iterdir()} == {"config.yaml", "small.py"}
+    save_config(LazyCall(lambda: 1)(), tmp_path)  # which YAML can't bring back
+    assert (tmp_path / "config.yaml.pkl").is_file()
+
+
+@pytest.mark.parametrize(
+    "name, is_there, kept", [("scenes", False, False), ("scenes", True, True), ("my", False, True)]
+)
+def test_a_run_folder_says_not_where_scenes_are_drawn(tmp_path, name, is_there, kept):
+    root = tmp_path / "elsewhere"
+    (root / "scenes" if is_there else root).mkdir(parents=True)
+    content = {"train": {}, "dataset": {"name": name, "root": "${place}"}, "place": str(root)}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    assert load_run(tmp_path).dataset.root == (str(root) if kept else None)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -160,10 +214,14 @@ def test_a_folder_without_config_is_no_run(tmp_path):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match="no section 'train'"):
             load_run(tmp_path)
-    for text in ("a: &a [*a]", "when: 2020-99-99", "train: {", "\0"):
+    damaged = ("a: !!int ''", "a: !!bool maybe", "a: !!timestamp soon")
+    for text in ("a: &a [*a]", "when: 2020-99-99", "train: {", "\0", *damaged):
         (tmp_path / "config.yaml").write_text(text)
         with pytest.raises(UserError, match="not plain data"):
             load_run(tmp_path)
+    (tmp_path / "config.yaml").write_text("{train: {}, dataset: {name: a, root: 5}}")
+    with pytest.raises(UserError, match="config.yaml: dataset.root is 5; expected a folder"):
+        load_run(tmp_path)
 
 
 def test_keys_that_a_tool_needs(config_file):
@@ -179,6 +237,12 @@ def test_what_can_not_be_built_is_told_with_key_and_place(config_file):
     cfg = load_config(config_file, ["layer.in_features=wide"])
     with pytest.raises(UserError, match=r"config key 'layer' can't be built: \w+: .* \(.*py:\d+\)"):
         build(cfg.layer, "layer")
+
+
+@pytest.mark.parametrize("node", [None, 5, "torch.nn.Linear"])
+def test_what_is_nothing_to_build(node):
+    with pytest.raises(UserError, match=f"config key 'model' is {node!r}; expected a _target_"):
+        build(node, "model")
 
 
 def test_a_lazy_node_keeps_its_callable():

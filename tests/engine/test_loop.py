@@ -3,13 +3,15 @@
 import copy
 import os
 import signal
+from collections import Counter
 
-from project.engine import interrupt
+from project.engine import interrupt, meeting
 from project.engine.loop import Diverged, Loop, Stopped, averaged, step_seed
 from project.errors import UserError
 
 import pytest
 import torch
+import torch.distributed as dist
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.utils.events import EventStorage
@@ -165,13 +167,30 @@ def test_an_infinite_loss_names_its_batches():
     assert [s["position"] for s in caught.value.steps[1]["samples"]] == [10, 11, 12, 13]
 
 
-def test_a_models_own_complaint_comes_with_the_batches():
-    class Complains(Line):
-        def forward(self, batch):
-            if batch[0]["position"] == 10:
-                raise FloatingPointError("boxes are not finite")
-            return super().forward(batch)
+class Complains(Line):
+    def forward(self, batch):
+        if batch[0]["position"] == 10:
+            raise FloatingPointError("boxes are not finite")
+        return super().forward(batch)
 
+
+def test_a_complaint_of_one_process_alone_ends_the_run(monkeypatch):
+    monkeypatch.setattr("project.engine.loop.meet", lambda name, patience: False)
+    words = r"not finite \(iteration 1\), on process 0 and not on all 1; lower optimizer.lr"
+    with pytest.raises(UserError, match=words):
+        build_loop(Complains(), batches(2)).train(0, 2)
+
+
+def test_waiting_for_the_other_processes_may_end(monkeypatch):
+    monkeypatch.setattr(meeting, "_meeting", dist.HashStore())
+    monkeypatch.setattr(meeting, "_times_met", Counter())
+    monkeypatch.setattr(meeting.dist, "get_world_size", lambda: 2)
+    assert not meeting.meet("here", patience=0.01)
+    meeting._meeting.add("here/2", 1)  # the other process
+    assert meeting.meet("here", patience=0.01)
+
+
+def test_a_models_own_complaint_comes_with_the_batches():
     loop = build_loop(Complains(), batches(2))
     with pytest.raises(Diverged, match=r"boxes are not finite \(iteration 1\)") as caught:
         loop.train(0, 2)

@@ -201,6 +201,13 @@ def test_a_missing_package_is_told(kind, package, monkeypatch, tmp_path):
         kind(tmp_path, "cakes")
 
 
+@pytest.mark.parametrize("content", [b'{"run_id": "a', b"[]", b"\xff"])
+def test_a_damaged_file_is_named(wandb, tmp_path, content):
+    (tmp_path / "wandb.json").write_bytes(content)
+    with pytest.raises(UserError, match="wandb.json can't be read: .*; remove it to begin another"):
+        WandbWriter(tmp_path, "cakes")
+
+
 def test_importing_the_writers_imports_no_tracker(monkeypatch):
     asked = []
     real = builtins.__import__

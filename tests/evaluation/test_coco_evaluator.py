@@ -9,6 +9,8 @@ import math
 from project.errors import UserError
 from project.evaluation.coco import RESULTS_FILE, InstanceEvaluator
 from project.evaluation.evaluate import evaluate_and_match, evaluate_results, match
+from project.evaluation.ground_truth import load_ground_truth
+from project.evaluation.image_masks import image_masks
 from project.evaluation.unpasted import UnpastedDetector, at_size
 
 import numpy as np
@@ -307,6 +309,9 @@ def test_annotation_ids_below_one_do_not_ruin_ap(caplog):
     "change, words",
     [
         ({"image_id": 7}, "entry 1: annotations has no image with the id 7"),
+        ({"image_id": 10**20}, r"`int` <= 9223372036854775807 - at `\$\[1\].image_id`"),
+        ({"category_id": -(10**20)}, r"\$\[1\].category_id"),
+        ({"segmentation": {"size": [10**20, 50], "counts": "abc"}}, r"\$\[1\].segmentation.size"),
         ({"category_id": 2}, "entry 1: annotations has no category with the id 2"),
         ({"score": "high"}, r"\$\[1\]\.score"),
         ({"score": math.nan}, "entry 1: score nan"),
@@ -325,6 +330,68 @@ def test_results_that_cannot_be_judged(change, words):
         evaluate_results(truth(OBJECTS, images=3), [result(), result(**change)])
 
 
+def rle(counts, size=(HEIGHT, WIDTH)):
+    return {"segmentation": {"size": list(size), "counts": counts}}
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (rle([20], (4, 5)), r"its RLE mask has the size \[4, 5\], but the image has \[40, 50\]"),
+        ({"segmentation": {"counts": [2000]}}, "its RLE mask has the size None"),
+        ({"segmentation": {"size": 2000, "counts": [2000]}}, "its RLE mask has the size 2000"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH]}}, "the counts of its RLE mask are None"),
+        (rle({}), "the counts of its RLE mask are {}"),
+        (rle([164, 20, 1817]), "damaged RLE: .*total counts 2001"),
+        (rle([-1, 2001]), "damaged RLE"),
+        (rle(["many"]), "damaged RLE"),
+        (rle("abc"), "damaged RLE: its counts are no compressed runs"),  # goes on, but ends
+        (rle("P;tso"), "damaged RLE: its counts are no compressed runs"),  # beyond 6 bits
+        (rle("`oo"), "damaged RLE"),
+        (rle("0O"), "damaged RLE: .*negative"),
+        ({"segmentation": [[0, 0, 1e9, 0, 5, 5]]}, r"coordinate 1e\+09, more than 10 sides away"),
+        ({"segmentation": [SQUARE[0], [0, 0, 5, 0, 5, math.nan]]}, "coordinate nan"),
+    ],
+)
+def test_labels_with_masks_that_cannot_be_judged(change, words):
+    document = truth([annotation(1), annotation(4, **change), annotation(5, **rle("T3:"))])
+    with pytest.raises(UserError, match=f"annotations: annotation 4 of image 1: .*{words}"):
+        evaluate_results(document, [])
+
+
+@pytest.mark.parametrize(
+    "key, change, words",
+    [
+        ("images", {"id": 10**20}, r"images\[0\].id"),
+        ("images", {"height": 2**40}, r"images\[0\].height"),
+        ("images", {"width": -5}, r"images\[0\].width"),
+        ("categories", {"id": -(10**20)}, r"categories\[0\].id"),
+        ("annotations", {"id": 10**20}, r"annotations\[0\].id"),
+        ("annotations", {"image_id": 10**20}, r"annotations\[0\].image_id"),
+        ("annotations", {"category_id": 10**20}, r"annotations\[0\].category_id"),
+        ("annotations", {"iscrowd": 10**20}, r"annotations\[0\].iscrowd"),
+    ],
+)
+def test_numbers_that_no_array_holds(tmp_path, key, change, words):
+    document = truth([annotation(1)])
+    document[key][0] |= change
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=f"labels.json is no readable COCO .*{words}"):
+        evaluate_results(file, [])
+
+
+def test_a_list_of_runs_is_text_where_masks_are_compared():
+    """COCO's crowd regions are lists, which pycocotools' overlaps don't take."""
+    runs = result()["segmentation"]
+    document = truth([annotation(1, segmentation=runs), annotation(2, iscrowd=1, **rle([0, 2000]))])
+    truth_rles = load_ground_truth(document).rles
+    assert all(isinstance(mask["counts"], str) for mask in truth_rles)
+    for backend in ("hotcoco", "pycocotools"):
+        (image, _) = image_masks(document, [result()], backend=backend)
+        assert (image.iou.tolist(), image.crowd_cover.tolist()) == ([[1.0]], [[1.0]])
+
+
 def test_files_that_cannot_be_judged(tmp_path):
     document = truth(OBJECTS, images=3)
     file = tmp_path / "results.json"
@@ -339,9 +406,6 @@ def test_files_that_cannot_be_judged(tmp_path):
         evaluate_results(document, boxless, "bbox")
     with pytest.raises(UserError, match="annotation 4 has category_id 9"):
         evaluate_results(truth([*OBJECTS[:3], annotation(4, category=9)]), [])
-    small = annotation(4, segmentation={"size": [4, 5], "counts": [20]})
-    with pytest.raises(UserError, match=r"annotation 4 has an RLE mask of the size .*\[40, 50\]"):
-        evaluate_results(truth([small]), [])
     with pytest.raises(UserError, match="no image with the id 12"):
         evaluate_results(document, [], image_ids=[1, 12])
 

@@ -38,6 +38,21 @@ def test_what_both_runs_share_drops_out():
     assert mean.images_needed == 1
 
 
+def test_what_is_defined_in_no_resample_has_no_p_value():
+    """The first run takes nothing for a car: no precision, and no part in Holm's correction."""
+    taken = np.ones((30, 2)) * (1, 0)
+    truth = np.ones((30, 2))
+    runs = [
+        RatioOfSums("precision", range(30), NAMES, right * found, found, truth=truth)
+        for right, found in ((0.5, taken), (np.arange(30)[:, None] % 2, truth))
+    ]
+    assert math.isnan(percentile_p_value(np.full(9, np.nan), 5.0))
+    _, cake, car = compare(*runs, num_resamples=100)
+    assert math.isnan(car.p_value)
+    assert str(car) == "–"
+    assert cake.adjusted_p == cake.p_value
+
+
 def test_exchanged_runs_exchange_the_sign():
     rng = np.random.default_rng(2)
     a, b = run(rng.random((40, 2))), run(rng.random((40, 2)))

@@ -1,8 +1,8 @@
-"""Student's t, images that would settle a difference, and summaries over seeds."""
+"""Student's t, and images that would settle a difference."""
 
 import math
 
-from project.evaluation.sample_size import half_width_at, images_needed, over_seeds
+from project.evaluation.sample_size import images_needed
 from project.evaluation.student_t import t_cdf, t_quantile
 
 import pytest
@@ -47,21 +47,3 @@ def test_images_needed():
     assert images_needed(math.nan, math.nan, 300) is None
     with pytest.raises(ValueError, match="power and level must lie between 0 and 1"):
         images_needed(1, 1, 300, power=1.0)
-
-
-def test_intervals_shrink_with_the_root_of_the_images():
-    assert half_width_at(4.0, 300, 1200) == pytest.approx(2)
-    with pytest.raises(ValueError, match="at least 1, got 300 and 0"):
-        half_width_at(4.0, 300, 0)
-
-
-def test_seeds():
-    """30, 31, 35: mean 32, sd sqrt(7); t of 2 degrees of freedom 4.30265."""
-    found = over_seeds([30, 31, 35, math.nan])
-    assert (found.mean, found.sd) == pytest.approx((32, math.sqrt(7)))
-    assert found.high - found.mean == pytest.approx(4.30265 * math.sqrt(7 / 3), rel=1e-5)
-    assert found.low == pytest.approx(2 * 32 - found.high)
-    assert str(found) == "32.0 ± 2.6 (3 seeds)"
-    assert str(over_seeds([30.0])) == "30.0 (one seed)"
-    assert str(over_seeds([])) == "–"
-    assert over_seeds([30.0]).num_seeds == 1

@@ -111,9 +111,35 @@ def test_curves_are_means_over_the_seeds_where_all_have_a_point(tmp_path, make_r
 def test_half_written_metrics_are_read(tmp_path):
     rows = [{"iteration": 3, "a": 1}, {"iteration": 1, "a": 2}, {"iteration": 3, "b": 4}]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "metrics.json").write_text(text + '{"iteration": 5, "a')
+    no_number = '{"iteration": NaN, "a": 1}\n{"iteration": "x"}\n'
+    (tmp_path / "metrics.json").write_text(text + no_number + '{"iteration": 5, "a')
     assert read_metrics(tmp_path) == [{"iteration": 1, "a": 2}, {"iteration": 3, "a": 1, "b": 4}]
     assert read_metrics(tmp_path / "gone") == []
+
+
+@pytest.mark.parametrize(
+    "file, content, message",
+    [
+        ("results.json", '{"iterations": "x", "results": {}}', "iterations is 'x'; expected a w"),
+        ("results.json", '{"iterations": NaN, "results": {}}', "iterations is nan; expected a w"),
+        ("results.json", "[]", "results.json holds no run's results"),
+        ("config.yaml", "train: {seed: null}", "config.yaml: train.seed is None; expected a whole"),
+        ("config.yaml", "train: {seed: one}", "config.yaml: train.seed is 'one'; expected a whole"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, make_run, file, content, message):
+    make_run(tmp_path / "runs/a")
+    (make_run(tmp_path / "runs/b", seed=1) / file).write_text(content)
+    with pytest.raises(UserError, match=message):
+        compare([tmp_path / "runs"])
+
+
+def test_a_date_in_a_config_is_a_value(tmp_path, make_run):
+    for day in (1, 2):
+        file = make_run(tmp_path / f"day-{day}") / "config.yaml"
+        file.write_text(f"{file.read_text()}begun: 2026-01-0{day}\n")
+    labels = [group.label for group in compare([tmp_path]).groups]
+    assert labels == ['begun "2026-01-01"', 'begun "2026-01-02"']
 
 
 def test_leaves_of_a_config():

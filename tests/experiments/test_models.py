@@ -143,6 +143,9 @@ def test_the_runs_thresholds_count(root):
     assert (one, two) == ([16, 4], [16, 0])
     text = " ".join(s.text for s in sentences(found, None))
     assert "thresholds of two were chosen on these very images" in text
+    (root / "runs/two/thresholds.json").write_text('{"person": null}')  # the usual one
+    two = compare_models([root / "runs"], num_resamples=50).models[1]
+    assert two.counts[0].found[:, 0].tolist() == [16, 4]
     (root / "runs/two/thresholds.json").write_text('{"person": 2}')
     with pytest.raises(UserError, match="person's is 2; expected a number from 0 to 1"):
         compare_models([root / "runs"])
@@ -207,6 +210,9 @@ def test_one_setting_and_seed_twice(root):
     for name in ("a", "b"):
         write_run(root, name, "people", [EXACT], seed=3)
     with pytest.raises(UserError, match="the same config and the same seed 3"):
+        compare_models([root / "runs"])
+    write_run(root, "c", "people", [EXACT], seed="null")
+    with pytest.raises(UserError, match="c/config.yaml: train.seed is None; expected a whole"):
         compare_models([root / "runs"])
 
 

@@ -105,6 +105,16 @@ def test_values_that_are_none(text):
         ({"overrides": "c=1"}, "list of texts, got 'c=1'"),
         ({"grid": {"a": 0.1}}, "a has no list of values, but 0.1"),
         ({"grid": ["a"]}, "a grid maps config keys to values, got 'a'"),
+        ({"grid": 5}, "a grid maps config keys to values, got 5"),
+        ({"grid": {1: [2]}}, "a grid maps config keys to values, got {1: "),
+        ({"grid": {"a": [1, {2}]}}, r"a has \[1, \{2\}\]; expected numbers, texts"),
+        ({"grid": {"a": [1]}, "center": {"b": {2}}}, r"center has \[\{2\}\]; expected numbers"),
+        ({"center": ["a"]}, r"center maps config keys to values, got \['a'\]"),
+        ({"settings": [Setting()]}, r"settings map names to a Setting\(...\), got \[Setting"),
+        ({"overrides": 5}, "list of texts, got 5"),
+        ({"study": {"b": [1]}}, r"study is {'b': \[1\]}; expected a Study"),
+        ({"study": Study(["b"])}, "search maps config keys to ranges or choices, got"),
+        ({"study": Study({"b": [{2}]})}, r"b has \[\{2\}\]; expected numbers"),
     ],
 )
 def test_what_cannot_be_run(tmp_path, arguments, message):
@@ -118,6 +128,10 @@ def test_what_cannot_be_run(tmp_path, arguments, message):
         (None, "does not exist"),
         ("1 / 0", "fails: ZeroDivisionError: division by zero"),
         ("sweep = 3", "assigns no project.experiments.Sweep"),
+        (
+            "from project.experiments import Sweep\nsweep = Sweep('b.py', overrides='c=1')",
+            "list of texts, got 'c=1'",
+        ),
     ],
 )
 def test_sweep_files_that_are_none(tmp_path, content, message):

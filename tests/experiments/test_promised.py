@@ -1,5 +1,6 @@
-"""The sweeps of ``configs/experiments``: their points and their configs."""
+"""The sweeps of ``configs/experiments``, and the README's: their points and their configs."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -25,7 +26,24 @@ def test_the_imbalance_study_pairs_five_seeds():
     assert found[0].columns == {"setting": "plain"}
 
 
-@pytest.mark.parametrize("name", ["backbones", "imbalance"])
+def test_the_semantic_study_pairs_three_seeds():
+    found = points(load_sweep(FOLDER / "semantic.py"), FOLDER)
+    assert Counter(point.seed for point in found) == dict.fromkeys(range(3), 3)
+    networks = ["U-Net R34", "U²-Net small", "DeepLabv3+ R50"]
+    assert [point.columns["network"] for point in found[:3]] == networks
+
+
+def test_the_study_in_the_readme_can_be_loaded(tmp_path):
+    readme = (FOLDER.parent / "README.md").read_text("utf-8")
+    [block] = re.findall(r"```python\n([^`]*Study\([^`]*)```", readme)
+    (tmp_path / "search.py").write_text(block)
+    sweep = load_sweep(tmp_path / "search.py")
+    assert (FOLDER.parent / sweep.base).is_file()
+    assert sweep.study.trials == 12
+    assert set(sweep.study.search) == {"optimizer.lr", "train.epochs"}
+
+
+@pytest.mark.parametrize("name", ["backbones", "imbalance", "semantic"])
 def test_their_configs_take_their_overrides(name, datasets_root):
     # One point of each config file and override key says all.
     for point in points(load_sweep(FOLDER / f"{name}.py"), FOLDER)[:10]:

@@ -130,9 +130,33 @@ def test_a_strange_folder_is_left_alone(run, tmp_path):
         run(Sweep("base.py"))
 
 
-def test_a_missing_config(run):
+def test_a_missing_config(run, tmp_path):
     with pytest.raises(UserError, match="config file .*gone.py does not exist"):
         run(Sweep("gone.py"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_another_sweep_does_until_the_folder_is_claimed_counts(run, monkeypatch):
+    sweep, made = Sweep("base.py"), []
+
+    def slots(jobs):
+        monkeypatch.undo()
+        file = run(sweep).run_dir("seed-0") / "threads"
+        made.append((file, file.stat().st_mtime_ns))
+        return find_slots(jobs)
+
+    monkeypatch.setattr("project.experiments.sweep.find_slots", slots)
+    assert states(run(sweep)) == ["done"]
+    ((file, written),) = made
+    assert file.stat().st_mtime_ns == written
+
+
+def test_results_that_are_none_are_named(run):
+    store = run(Sweep("base.py"))
+    for content in ("[]", '{"iterations": 1}', '{"results": [1]}'):
+        (store.run_dir("seed-0") / "results.json").write_text(content)
+        with pytest.raises(UserError, match="seed-0/results.json holds no run's results"):
+            store.save()
 
 
 def test_a_dry_run_prints_commands_and_writes_nothing(run, tmp_path, tool):
@@ -183,7 +207,11 @@ def test_the_line_that_tells_why(tmp_path: Path):
     assert error_line(log, 2) == "no such file"
     log.write_text("Traceback\n  x\nKeyError: 'y'\n\n")
     assert error_line(log, 1) == "KeyError: 'y'"
-    assert error_line(log, -9) == "ended by SIGKILL; its last line: KeyError: 'y'"
+    killed = error_line(log, -9)
+    assert killed.startswith("was ended by SIGKILL (often out of memory")
+    assert killed.endswith("; its last line: KeyError: 'y'")
+    real_time = f"was ended by signal {signal.SIGRTMIN + 2}; its last line: KeyError: 'y'"
+    assert error_line(log, -signal.SIGRTMIN - 2) == real_time
     log.write_text("")
     assert error_line(log, 1) == "no output"
 
@@ -210,6 +238,25 @@ def test_a_study_searches_and_goes_on(run):
     assert table(store)[-1]["exit"] == "75"
     assert len({row["optimizer.lr"] for row in table(store)}) == 4
     assert states(run(sweep)) == states(store)
+
+
+def test_a_study_goes_on_as_it_was_begun(run, tmp_path):
+    pytest.importorskip("optuna")
+    search = {"optimizer.lr": Range(0.01, 0.1), "norm": ["BN", "GN"]}
+    run(Sweep("base.py", study=Study(search, trials=1)), jobs=1)
+    for other, message in (
+        (Study(search, direction="minimize"), "was begun to maximize, not to minimize"),
+        (Study({**search, "norm": ["BN"]}), "was begun with norm from Categorical.*'GN'"),
+        (Study({**search, "norm": Range(0, 1)}), "was begun with norm from Categorical"),
+        (Study({"optimizer.lr": Range(0.01, 0.1, log=True)}), "begun with optimizer.lr from"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(Sweep("base.py", study=other), jobs=1)
+    wider = Study({**search, "optimizer.lr": Range(0.001, 1.0)}, trials=2)
+    assert states(run(Sweep("base.py", study=wider), jobs=1)) == ["done", "done"]
+    (tmp_path / "out/study.log").unlink()
+    with pytest.raises(UserError, match=r"study\.log has lost trial-000; put it back, or choose"):
+        run(Sweep("base.py", study=wider), jobs=1)
 
 
 def test_a_study_over_a_metric_that_no_run_has_ends_with_its_first_run(run, tmp_path):

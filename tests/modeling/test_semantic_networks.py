@@ -173,7 +173,7 @@ def test_other_mistakes_stay_what_they_are(offline):
 
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    with pytest.raises(UserError, match=r"pip install 'detectron2-project\[semantic\]'$"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[semantic\]'$"):
         build_smp("Unet", num_outputs=2)
 
 

@@ -127,7 +127,7 @@ def test_what_is_refused(options, why):
 
 def test_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"pip install 'detectron2-project\[semantic\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[semantic\]'"):
         TimmBackbone(LIGHT)
 
 

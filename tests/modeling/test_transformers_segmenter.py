@@ -271,5 +271,5 @@ def test_mistakes_in_the_model(model):
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match=r"pip install 'detectron2-project\[detr\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[detr\]'"):
         build_mask2former(2, RESNET)

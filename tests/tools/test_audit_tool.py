@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -63,6 +64,9 @@ def test_warnings_have_their_own_code(tool, splits, tmp_path):
         (["--split", "a", "x.json", "-", "--split", "a", "y.json", "-"], "'a' is given twice"),
         (["--dataset", "nowhere"], "subset 'nowhere': no annotations in"),
         (["--split", "a", "x.json", "-", "--examples", "-1"], "--examples is -1; expected 0"),
+        (["--split", "a/b", "x.json", "-", "--fix", "y"], "split 'a/b': a repaired copy has files"),
+        (["--split", "../a", "x.json", "-", "--fix", "y"], "split '../a': a repaired copy has"),
+        (["--split", "", "x.json", "-", "--fix", "y"], "split '': a repaired copy has files"),
     ],
 )
 def test_mistakes_end_with_two(tool, argv, message, capsys):
@@ -75,3 +79,17 @@ def test_a_report_that_cannot_be_written_is_told_in_one_line(tool, splits, tmp_p
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: can't write {tmp_path}: Is a directory"
     )
+
+
+def test_names_that_are_not_utf8(tool, tmp_path, capsys):
+    folder, output = tmp_path / "in", tmp_path / "a.json"
+    folder.mkdir()
+    file = os.path.join(os.fsencode(folder), b"a\xff.png")
+    with open(file, "wb") as stream:
+        stream.write(b"no image")
+    argv = ["--split", "test", "-", str(folder), "--output", str(output)]
+    assert tool.main([*argv, "--fix", str(tmp_path / "fixed")]) == 1
+    assert "a\\udcff.png" in capsys.readouterr().out
+    assert json.loads(output.read_text())["findings"][0]["file"] == os.fsdecode(file)
+    (change,) = json.loads((tmp_path / "fixed/changes.json").read_text())
+    assert change["what"].startswith("left out")

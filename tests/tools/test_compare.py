@@ -44,6 +44,15 @@ def test_a_baseline_among_single_runs(main, runs, tmp_path):
     assert (tmp_path / "out/differences.csv").is_file()
 
 
+def test_the_table_of_a_sweep_is_not_replaced(main, runs, capsys):
+    for name in ("sweep.json", "runs.csv"):
+        (runs / name).write_text("own")
+    for flags in ([], ["--models"]):
+        assert main([str(runs), "--output", str(runs), *flags]) == 2
+        assert f"output folder {runs} holds sweep.json" in capsys.readouterr().err
+    assert (runs / "runs.csv").read_text() == "own"
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

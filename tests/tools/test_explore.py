@@ -7,11 +7,13 @@ import shutil
 from pathlib import Path
 
 from project.data.scenes import make_scenes
+from project.engine.config import load_config
 from project.errors import UserError
 
 import cv2
 import numpy as np
 import pytest
+from detectron2.config import LazyConfig
 
 TOOL = "tools/explore.py"
 
@@ -174,6 +176,25 @@ def test_mistakes_are_one_line_and_exit_2(main, explored, tmp_path, capsys, argu
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_configs_that_tell_no_one_size_or_are_not_safe(load_tool, tmp_path):
+    tool, file = load_tool(TOOL), tmp_path / "config.yaml"
+    key = "dataloader.test.mapper.augmentations.0.short_edge_length"
+    config = Path(__file__).parents[2] / "configs/mask_rcnn_R_50_FPN.py"
+    LazyConfig.save(load_config(config, [f"{key}=[640,800]"]), str(file))
+    with pytest.raises(UserError, match=r"to short_edge_length=\[640, 800\], max_size=1333"):
+        tool.config_detector(file)
+    cfg = load_config(config)
+    cfg.dataloader.test.mapper.augmentations[0].short_edge_length = {"_target_": "os.getpid"}
+    LazyConfig.save(cfg, str(file))
+    with pytest.raises(UserError, match=r"would build 'os.getpid'.*--trust builds it"):
+        tool.config_detector(file)
+    with pytest.raises(UserError, match="expected one number each"):
+        tool.config_detector(file, trust=True)
+    file.write_text("model: null")
+    with pytest.raises(UserError, match="is no config of a Mask R-CNN with anchors"):
+        tool.config_detector(file)
 
 
 # -- in a browser ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from project.engine.slurm import Request, Training, minutes, submit, wait
+from project.engine.slurm import Request, Training, describe, minutes, submit, wait
 from project.errors import UserError
 
 import pytest
@@ -78,7 +78,7 @@ FLAGS += ["--setup", "module load cuda"]
 
 def test_a_dry_run_shows_what_would_be_submitted(main, slurm, tmp_path, capsys):
     run = tmp_path / "run"
-    arguments = [*FLAGS, f"train.output_dir={run}", "train.max_iter=5"]
+    arguments = [*FLAGS, "--trust", f"train.output_dir={run}", "train.max_iter=5"]
     assert main(["--dry-run", *arguments]) == 0
     shown = capsys.readouterr().out
     for text in (
@@ -95,7 +95,7 @@ def test_a_dry_run_shows_what_would_be_submitted(main, slurm, tmp_path, capsys):
         "#SBATCH --signal=USR2@180",
         "module load cuda",
         "--machine-rank 1 --dist-url tcp://HOST:PORT",
-        f"--resume train.output_dir={run} train.max_iter=5",
+        f"--resume --trust train.output_dir={run} train.max_iter=5",
     ):
         assert text in shown, text
     assert not run.exists()
@@ -119,6 +119,7 @@ def test_a_dry_run_shows_what_would_be_submitted(main, slurm, tmp_path, capsys):
         (["--num-gpus", "4"], "--num-gpus is not for the training tool here"),
         (["--sbatch", "night"], "expected KEY=VALUE"),
         (["train.max_itr=3", "--dry-run"], "did you mean 'max_iter'"),
+        (["train.output_dir=null", "--dry-run"], "train.output_dir=null: expected text"),
     ],
 )
 def test_mistakes(main, capsys, argv, text):
@@ -130,6 +131,18 @@ def test_no_slurm_here(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="can't be submitted: Could not detect"):
         submit(Training(tmp_path / "train.py", [], Request()), tmp_path / "jobs", "slurm")
+
+
+def test_without_submitit(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)  # import raises ImportError
+    training = Training(tmp_path / "train.py", [], Request(nodes=2))
+    for call in (
+        lambda: describe(training, tmp_path),
+        lambda: submit(training, tmp_path, "slurm"),
+        training,
+    ):
+        with pytest.raises(UserError, match=r"need submitit: pip install -e '\.\[sweep\]'"):
+            call()
 
 
 TOOL = """

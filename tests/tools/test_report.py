@@ -347,6 +347,15 @@ def test_runs_of_two_datasets_are_not_compared(root, main, tmp_path, capsys):
     assert "compare runs on one dataset" in error
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "sweep.json"])
+def test_files_of_a_run_or_sweep_are_not_replaced(root, main, tmp_path, capsys, name):
+    (tmp_path / name).write_text("{}")
+    assert main([str(root / "a"), "--root", str(root), "--output", str(tmp_path)]) == 2
+    message = f"output folder {tmp_path} holds {name}: files of that run or sweep would be replaced"
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
 def test_numbers_out_of_range(main, capsys):
     assert main(["x", "--resamples", "2"]) == 2
     assert "--resamples is 2; expected 100 or more" in capsys.readouterr().err

@@ -88,6 +88,13 @@ def test_mistakes_are_one_line_and_exit_2(main, capsys, arguments, message, tmp_
     assert message in line
 
 
+def test_a_yaml_base_is_read_as_data(main, capsys, tmp_path):
+    (tmp_path / "base.yaml").write_text("model: {_target_: os.getpid}\ntrain: {seed: 0}\n")
+    arguments = ["--config-file", str(tmp_path / "base.yaml"), "--output", str(tmp_path / "o")]
+    assert main([*arguments, "--dry-run"]) == 2
+    assert "would build 'os.getpid'" in capsys.readouterr().err
+
+
 def test_a_study_is_checked_for_its_keys_too(main, capsys, tmp_path):
     (tmp_path / "base.py").write_text("train = dict(epochs=2, seed=0)\n")
     file = tmp_path / "study.py"

@@ -11,6 +11,7 @@ import project  # noqa: F401 - makes `detectron2` importable
 
 import pytest
 import torch
+import yaml
 
 REPO = Path(__file__).resolve().parents[2]
 TINY = [
@@ -113,6 +114,23 @@ def test_a_stopped_run_goes_on(main, trained, datasets_root, tmp_path):
     assert torch.load(run / "model_final.pth", weights_only=True)["iteration"] == 5
 
 
+def test_a_yaml_config_builds_nothing_foreign_unless_it_is_trusted(
+    main, trained, datasets_root, tmp_path, capsys
+):
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    place = {"_target_": "os.path.abspath", "path": str(tmp_path / "found")}
+    config["dataloader"]["evaluator"]["output_dir"] = place
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    arguments = ["--eval-only", "--config-file", str(file), f"train.output_dir={trained}"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "cfg.dataloader.evaluator.output_dir would build 'os.path.abspath'" in error
+    assert "--trust" in error
+    assert main(["--trust", *arguments]) == 0
+    assert list((tmp_path / "found").iterdir())
+
+
 def test_one_seed_one_run(main, datasets_root, tmp_path):
     def losses(run: Path, seed: int) -> list[float]:
         options = [f"train.output_dir={run}", "train.max_iter=2", f"train.seed={seed}"]
@@ -130,6 +148,7 @@ def test_one_seed_one_run(main, datasets_root, tmp_path):
     [
         (["dataset.name=scnes"], "did you mean 'scenes'"),
         (["dataset.train=trian"], "did you mean 'train'"),
+        (["dataset.name=../tiny"], "'../tiny_val' leads out of the run folder"),
         (["model.roi_heads.num_classes=3"], "the model has 3 classes and the dataset has 4"),
         (["train.epoch=3"], "did you mean 'epochs'"),
         (["dataloader.train.total_batch_size=0"], "total_batch_size=0: expected a whole number"),
@@ -195,7 +214,8 @@ def test_a_finished_run_is_evaluated_again(main, trained, datasets_root, tmp_pat
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     (run / "results.json").unlink()
-    assert main(["--resume", *TINY, f"train.output_dir={run}", "train.max_iter=4"]) == 0
+    config = ["--config-file", str(run / "config.yaml")]  # its own, which is safe to build
+    assert main(["--resume", *config, f"train.output_dir={run}"]) == 0
     assert read(run / "results.json")["results"] == read(trained / "results.json")["results"]
 
 

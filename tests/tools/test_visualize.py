@@ -6,6 +6,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from project.applications.inputs import find_sources
+from project.applications.pictures import render_sources
 from project.errors import UserError
 from project.visualization.palette import class_color
 
@@ -149,7 +151,12 @@ def test_labels_of_a_run_need_no_prediction(load_tool, run, tmp_path, monkeypatc
         (["--augmented"], "--augmented needs --config-file FILE or --run FOLDER"),
         (["--augmented", "--config-file", "gone.py"], "config file gone.py does not exist"),
         (["--augmented", "--run", "r", "--dataset", "tiny_val", "--pdf"], "without --dataset and"),
+        (["--augmented", "--run", "r", "--show", "both"], "without --show"),
+        (["--augmented", "--run", "r", "--color", "class"], "without --color"),
+        (["--augmented", "--run", "r", "--threshold", "0"], "without --threshold"),
         (["--dataset", "tiny_val", "seed=1"], "key=value arguments go with --augmented"),
+        (["--dataset", "tiny_val", "--draws", "4"], "--draws, --start and key=value arguments go"),
+        (["--dataset", "tiny_val", "--start", "0"], "--draws, --start and key=value arguments go"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(main, root, tmp_path, capsys, arguments, message):
@@ -195,6 +202,28 @@ def test_unlabelled_images_are_drawn_by_the_model_of_a_run(load_tool, root, tmp_
     assert len(list(out.glob("0*.png"))) == 2
     picture = cv2.imread(str(next(out.glob("0*.png"))))[..., ::-1]
     assert (picture == np.array(class_color(0))).all(-1).any()
+
+
+def test_inputs_are_not_replaced(tmp_path):
+    file = tmp_path / "photo.png"
+    cv2.imwrite(str(file), np.zeros((6, 8, 3), np.uint8))
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="photo.png would be replaced"):
+        render_sources(None, find_sources([file]), tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_yaml_files_are_trusted_if_told(load_tool, monkeypatch, capsys):
+    def load(file, overrides, *, trust):
+        raise UserError(f"{file}: trust is {trust}")
+
+    tool = load_tool(TOOL)
+    monkeypatch.setattr(tool, "load_config", load)
+    assert tool.main(["--augmented", "--config-file", "c.yaml", "--trust"]) == 2
+    assert tool.main(["--augmented", "--config-file", "c.yaml"]) == 2
+    assert capsys.readouterr().err.split("\n")[:2] == [
+        "error: c.yaml: trust is True", "error: c.yaml: trust is False"
+    ]  # fmt: skip
 
 
 TRAINING = {

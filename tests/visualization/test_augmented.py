@@ -6,8 +6,14 @@ from project.data.augmentation import CopyPaste
 from project.data.catalog import SubsetDicts
 from project.data.mapper import InstanceMapper
 from project.data.seeding import sample_randomness
+from project.data.semantic_mapper import SemanticMapper
 from project.errors import UserError
-from project.visualization.augmented import objects_from_instances, render_augmented
+from project.visualization.augmented import (
+    objects_from_instances,
+    objects_from_labels,
+    render_augmented,
+)
+from project.visualization.palette import class_color
 
 import cv2
 import numpy as np
@@ -71,7 +77,7 @@ def test_draws_are_those_of_the_run(dataset, tmp_path):
             return super().__call__(record)
 
     mapper = Recorder(True, augmentations=[])
-    render_augmented(dataset, mapper, tmp_path, seed=5, start=7, draws=2, limit=3)
+    render_augmented(dataset, mapper, tmp_path / "out", seed=5, start=7, draws=2, limit=3)
     assert [(i, p) for i, p, _ in seen] == [(0, 7), (0, 8), (1, 9), (1, 10), (2, 11), (2, 12)]
     for _, position, drawn in seen:
         with sample_randomness(5, position):
@@ -87,6 +93,39 @@ def test_it_gives_copy_paste_its_dataset(dataset, tmp_path):
 def test_detectron2s_own_mapper_is_drawn_too(dataset, tmp_path):
     mapper = DatasetMapper(True, augmentations=[], image_format="BGR", use_instance_mask=True)
     assert len(render_augmented(dataset, mapper, tmp_path / "out", draws=1)) == 4
+
+
+def test_the_classes_of_a_map():
+    labels = np.full((16, 20), 2)  # the background
+    labels[2:8, 4:10] = 1
+    labels[0, :5] = 255
+    bee, ignored = objects_from_labels(labels, ["ant", "bee"])
+    assert (bee.class_index, bee.class_name, bee.iscrowd) == (1, "bee", False)
+    assert bee.box_xyxy == (4, 2, 10, 8)
+    assert bee.mask.pixels.all()
+    assert (ignored.class_name, ignored.iscrowd) == ("ignored", True)
+    assert ignored.box_xyxy == (0, 0, 5, 1)
+    assert objects_from_labels(np.full((4, 4), 2), ["ant", "bee"]) == []
+
+
+def test_what_a_semantic_model_sees(dataset, tmp_path):
+    mapper = SemanticMapper(
+        True, augmentations=[T.HFlipTransform(20)], num_classes=2, image_format="RGB"
+    )
+    written = render_augmented(dataset, mapper, tmp_path / "out", draws=1, images=["1"])
+    picture = cv2.imread(str(written[0]))[..., ::-1]
+    blended = np.rint(40 * 0.55 + np.array(class_color(1)) * 0.45)  # over the grey of image 1
+    rows, columns = np.nonzero((picture == blended).all(-1))
+    # Columns 10 to 15 after the flip, eight times enlarged, beside a gap of 8.
+    assert 8 + 80 <= columns.min() < columns.max() < 8 + 128
+    assert len(rows) > 0.7 * (8 * 6) ** 2  # the rest is contour
+
+
+def test_no_image_is_replaced(dataset, tmp_path):
+    before = (tmp_path / "1.png").read_bytes()
+    with pytest.raises(UserError, match="1.png would be replaced"):
+        render_augmented(dataset, mapper_of(), tmp_path, images=["1"])
+    assert (tmp_path / "1.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -106,7 +145,13 @@ def test_what_can_not_be_drawn(dataset, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mapper_without_labels_is_named(dataset, tmp_path):
-    mapper = InstanceMapper(False, augmentations=[])
+@pytest.mark.parametrize(
+    "mapper",
+    [
+        InstanceMapper(False, augmentations=[]),
+        SemanticMapper(False, augmentations=[], num_classes=2),
+    ],
+)
+def test_a_mapper_without_labels_is_named(dataset, tmp_path, mapper):
     with pytest.raises(UserError, match="gives no labels to draw; set its is_train=True"):
         render_augmented(dataset, mapper, tmp_path / "out")

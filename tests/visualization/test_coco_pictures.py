@@ -110,6 +110,16 @@ def test_files_that_are_none(coco, content, message):
     assert DatasetCatalog.list() == before
 
 
+@pytest.mark.parametrize("file_name", ["../secret.png", "/secret.png", "..\\secret.png", ""])
+def test_images_outside_of_the_folder_are_not_drawn(coco, file_name):
+    content = json.loads((coco / "labels.json").read_text())
+    content["images"][1]["file_name"] = file_name
+    (coco / "labels.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"labels.json, image 2: .* leaves the image folder"):
+        draw(coco)
+    assert not (coco / "out").exists()
+
+
 def test_no_image_folder(coco):
     with pytest.raises(UserError, match="image folder nowhere does not exist"):
         render_coco_file(coco / "labels.json", "nowhere", None, coco / "out")

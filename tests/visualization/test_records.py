@@ -110,6 +110,8 @@ def test_results_may_lack_a_mask_or_a_box():
         ({"segmentation": {"size": [8, 10], "counts": [5, 9999]}}, "don't add up"),
         ({"segmentation": {"size": [8, 10], "counts": "zzzzzzz"}}, "don't add up"),
         ({"segmentation": {"counts": RUNS}}, "expected 'size' and 'counts'"),
+        ({"segmentation": [[0, 0, 1e9, 0, 5, 5]]}, r"coordinate 1e\+09, more than 10 sides away"),
+        ({"segmentation": [[0, 0, 5, 0, 5, float("nan")]]}, "coordinate nan"),
         ({"score": None}, "no score"),
     ],
 )

@@ -1,6 +1,7 @@
 """Pictures of registered datasets, on four drawn images with known labels."""
 
 import json
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from PIL import Image
 
 
 def make_records(folder: Path, labelled: bool = True) -> list[dict]:
@@ -171,6 +173,28 @@ def test_broken_images_are_named(tmp_path, dataset):
     cv2.imwrite(records[2]["file_name"], np.zeros((60, 81, 3), np.uint8))
     with pytest.raises(UserError, match="is 60x81 .* says 60x80"):
         render_results(name, None, tmp_path / "out")
+
+
+def test_images_too_large_for_pillow_are_named(tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match="im0.png can't be read: Image size"):
+        render_results(dataset(make_records(tmp_path)), None, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "options, link",
+    [({}, None), ({"images": ["im1"]}, os.link), ({"images": ["im1"]}, os.symlink)],
+)
+def test_no_image_is_replaced(tmp_path, dataset, options, link):
+    records, out = make_records(tmp_path), tmp_path
+    if link is not None:  # an image that isn't drawn, where the sheet would be
+        out = tmp_path / "out"
+        out.mkdir()
+        link(records[3]["file_name"], out / SHEET_NAME)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.png")}
+    with pytest.raises(UserError, match="png would be replaced by .*png; take another --output"):
+        render_results(dataset(records), None, out, **options)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.png")} == before
 
 
 def test_an_output_folder_that_is_a_file_is_named(tmp_path, dataset):

@@ -1,8 +1,8 @@
 """U-Net with ResNet-34 from random weights on the scenes' persons: minutes on two cores.
 
-Most steps see the scenes at 96x128, which is cheap; the last three tenths see them at 128x160, where
-outlines are learnt, and so does the test. The last model is judged once, so nothing is chosen by the
-test split; sizes and ``smallest_part`` were chosen on the validation split.
+Most steps see the scenes at 96x128, which is cheap; the last three tenths see them at 128x160,
+where outlines are learnt, and so does the test. The last model is judged once, so nothing is chosen
+by the test split; sizes and ``smallest_part`` were chosen on the validation split.
 """
 
 from project.data.augmentation import ColorJitter, UntilPosition

@@ -20,6 +20,9 @@ class ImageBackdrop:
         fit: see `fit_picture`.
         border: RGB, around a picture that is "contained".
 
+    Attributes:
+        file: of the picture; None for an array.
+
     Raises:
         UserError: if the file can't be read, or for an unknown fit.
     """
@@ -34,6 +37,7 @@ class ImageBackdrop:
     ) -> None:
         if fit not in FITS:
             raise UserError(unknown_name("fit of the background", fit, FITS))
+        self.file = None if isinstance(picture, np.ndarray) else picture
         if not isinstance(picture, np.ndarray):
             try:
                 picture = read_rgb(picture)

@@ -143,8 +143,8 @@ def replace_background(
 
     Raises:
         NobodyFound: if no frame at all shows the object.
-        UserError: if an option is out of range, an input would be replaced, nothing can be read,
-            or nothing written.
+        UserError: if an option is out of range, an input or the background's file would be
+            replaced, nothing can be read, or nothing written.
     """
     look = look or Look()
     check_frames(every, max_frames, on_broken_image)
@@ -154,7 +154,8 @@ def replace_background(
         raise UserError("harmonise needs a background image or colour to take the light from")
     # Without a backdrop a video becomes a folder of frames, not a file of its name.
     as_files = [source for source in sources if backdrop is not None or not source.moves]
-    check_inputs_stay(as_files, Path(output_dir))
+    behind = getattr(backdrop, "file", None)
+    check_inputs_stay(as_files, Path(output_dir), () if behind is None else (behind,))
     index = predictor.class_index(class_name)
     done = Replaced()
     smoother = AlphaSmoother(look.smoothing)

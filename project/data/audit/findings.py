@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from project.data.audit.kinds import KINDS, Severity
 from project.errors import UserError
-
-import msgspec
 
 EXIT_CLEAN, EXIT_ERRORS, EXIT_WARNINGS = 0, 1, 3  # 2 is a mistake of the user
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -84,14 +83,14 @@ class AuditReport:
         return EXIT_WARNINGS if self.warnings else EXIT_CLEAN
 
     def to_json(self) -> bytes:
-        """Everything as JSON text (UTF-8)."""
+        """Everything as JSON text, all ASCII: file names may hold bytes that aren't UTF-8."""
         document = {
             "exit_code": self.exit_code,
             "counts": {s: sum(f.severity == s for f in self.findings) for s in SEVERITIES},
             "splits": self.splits,
             "findings": [asdict(f) for f in self.findings],
         }
-        return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+        return json.dumps(document, indent=1).encode() + b"\n"
 
     def write(self, path: str | Path) -> Path:
         """Write `to_json` to ``path``; its folder is made if need be.
@@ -111,7 +110,9 @@ class AuditReport:
         """One line a kind with its count, consequences below their cause; then examples."""
         from project.data.audit.table import findings_table
 
-        return findings_table(self.findings, examples)
+        table = findings_table(self.findings, examples)
+        # Terminals can't show the bytes of a file name that aren't UTF-8.
+        return table.encode("utf-8", "backslashreplace").decode()
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from project.data.coco_masks import Rle, rle_runs
+from project.data.coco_masks import Rle, polygon_problem, rle_runs
 
 import msgspec
 import numpy as np
@@ -62,11 +62,15 @@ def mask_facts(raws: Sequence[msgspec.Raw], heights: np.ndarray, widths: np.ndar
     owners: list[int] = []
     for index, raw in enumerate(raws):
         mask = _decoded(raw, index, facts)
+        size = int(heights[index]), int(widths[index])
         if isinstance(mask, Rle):
-            _rle(mask, index, int(heights[index]), int(widths[index]), facts)
+            _rle(mask, index, *size, facts)
         elif mask:
-            facts.num_parts[index] = len(mask)
             good = [part for part in mask if is_polygon(part)]
+            if size[0] > 0 and (problem := polygon_problem(good, *size)):
+                facts.unusable(index, "malformed-mask", problem)
+                continue
+            facts.num_parts[index] = len(mask)
             parts += good
             owners += [index] * len(good)
     if parts:
@@ -86,7 +90,7 @@ def _decoded(raw: msgspec.Raw, index: int, facts: MaskFacts) -> list | Rle | Non
         return None
     try:
         mask = _DECODER.decode(raw)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = f"segmentation is neither polygons nor RLE: {error}"
         facts.unusable(index, "malformed-mask", what)
         return None

@@ -28,7 +28,8 @@ class Objects:
         ids, image_ids, category_ids: int64 [n].
         boxes: float64 [n, 4], x0, y0, x1, y1; NaN where there is none.
         areas: float64 [n]; NaN where there is none.
-        heights, widths: int64 [n] of the image's record; 0 where there is none, or several differ.
+        heights, widths: int64 [n] of the image's record; 0 where there is none, several differ, or
+            one is below 1.
         masks: `MaskFacts`.
         box_over, mask_over: float64 [n], pixels by which box and mask leave the image.
     """
@@ -48,7 +49,7 @@ class Objects:
         self.areas = np.array(areas, np.float64)
         sizes: dict[int, tuple[int, int]] = {}
         for image in split.images:
-            size = image.height, image.width
+            size = (image.height, image.width) if min(image.height, image.width) > 0 else (0, 0)
             sizes[image.id] = size if sizes.get(image.id, size) == size else (0, 0)
         of_image = [sizes.get(a.image_id, (0, 0)) for a in annotations]
         self.heights, self.widths = np.array(of_image, np.int64).reshape(n, 2).T

@@ -6,7 +6,10 @@ can be registered like one; ``changes.json`` lists what was changed, in order.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from project.data.audit.categories import common_categories
@@ -34,10 +37,11 @@ def repair_copy(audit: Audit, target: str | Path) -> list[Change]:
     (kinds that aren't ``fixed`` in `project.data.audit.kinds`) stays.
 
     Raises:
-        UserError: if ``target`` exists, lies inside a source folder or can't be written. Nothing
-            is left of it then.
+        UserError: if ``target`` exists, lies inside a source folder or can't be written, or a
+            split has a name that no file can have. Nothing is left of it then.
     """
     target = Path(target)
+    check_split_names(split.name for split in audit.splits)
     for folder in filter(None, (split.folder for split in audit.splits)):
         if target.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{target} lies inside the image folder {folder}; choose another")
@@ -46,9 +50,20 @@ def repair_copy(audit: Audit, target: str | Path) -> list[Change]:
     with new_folder(target) as folder:
         for split, objects in zip(audit.splits, audit.objects, strict=True):
             changes += _repair_split(audit, split, objects, categories, folder)
-        listed = msgspec.json.format(msgspec.json.encode(changes), indent=1)
-        (folder / CHANGES).write_bytes(listed + b"\n")
+        # All ASCII, as the report: file names may hold bytes that aren't UTF-8.
+        listed = json.dumps([asdict(change) for change in changes], indent=1)
+        (folder / CHANGES).write_text(listed + "\n", encoding="utf-8")
     return changes
+
+
+def check_split_names(names: Iterable[str]) -> None:
+    """Raise a `UserError` unless all names can be those of a file and a folder in the copy."""
+    for name in names:
+        if not re.fullmatch(r"\w[\w .+-]*", name):
+            raise UserError(
+                f"split {name!r}: a repaired copy has files of its name; use letters, digits and "
+                f"any of _ . + -"
+            )
 
 
 def _repair_split(

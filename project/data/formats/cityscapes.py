@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
-from project.data.coco_file import read_bytes
+from project.data.coco_file import Side, read_bytes
 from project.data.formats.document import CocoDocument
 from project.data.formats.pixels import pixel_objects, read_label_map
 from project.errors import UserError, unknown_name
@@ -38,8 +39,8 @@ class _Object(msgspec.Struct):
 
 
 class _Polygons(msgspec.Struct):
-    height: int = msgspec.field(name="imgHeight")
-    width: int = msgspec.field(name="imgWidth")
+    height: Annotated[Side, msgspec.Meta(ge=1)] = msgspec.field(name="imgHeight")
+    width: Annotated[Side, msgspec.Meta(ge=1)] = msgspec.field(name="imgWidth")
     objects: list[_Object]
 
 

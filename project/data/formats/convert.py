@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from project.data.manifest import MANIFEST, Manifest, describe
 from project.data.plan import SPLITS, SplitSource, SubsetPlan, check_plan
 from project.data.publish import new_folder
 from project.data.root import datasets_root
-from project.data.subset import build_subset
+from project.data.subset import build_subset, check_target, check_text
 from project.errors import UserError
 
 import msgspec
@@ -68,10 +69,12 @@ def publish(documents: Mapping[str, CocoDocument], args: argparse.Namespace) -> 
     }
     plan = SubsetPlan(args.name, classes, splits, keep_empty=True)
     check_plan(plan)
-    if not args.coco_only and target.exists() and not args.overwrite:
-        raise UserError(f"{target} already exists; choose another name or pass --overwrite")
+    if not args.coco_only:
+        check_target(target, args.overwrite)
     if (files / MANIFEST).exists():
         raise UserError(f"{files}, where the COCO files would go, is a subset; choose another name")
+    if args.overwrite:
+        _check_coco_files(files)
     write_documents(documents, files, overwrite=args.overwrite)
     for split, found in documents.items():
         print(report(split, found))
@@ -83,12 +86,26 @@ def publish(documents: Mapping[str, CocoDocument], args: argparse.Namespace) -> 
     print(f"Wrote subset {args.name!r} to {target}, from the COCO files in {files}")
 
 
+def _check_coco_files(folder: Path) -> None:
+    """Raise a `UserError` if more would be replaced than such COCO files."""
+    ours = [f"{split}.json" for split in SPLITS]
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir() or not {file.name for file in folder.iterdir()} <= set(ours):
+        raise UserError(
+            f"{folder}, where the COCO files would go, holds more than {', '.join(ours)}, and "
+            f"--overwrite replaces those only; choose another name"
+        )
+
+
 def write_documents(
     documents: Mapping[str, CocoDocument], folder: Path, *, overwrite: bool = False
 ) -> None:
     """Write each document to ``<folder>/<split>.json``; all of them or none."""
     with new_folder(folder, overwrite=overwrite) as work:
         for split, found in documents.items():
+            for image in found.document["images"]:
+                check_text(found.images_dir / image["file_name"])
             (work / f"{split}.json").write_bytes(msgspec.json.encode(found.document))
 
 

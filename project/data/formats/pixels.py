@@ -81,7 +81,7 @@ def read_label_map(path: Path) -> np.ndarray:
             return np.asarray(image).astype(np.int32)
     except FileNotFoundError:
         raise UserError(f"label image {path} doesn't exist") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"label image {path} can't be read: {error}") from None

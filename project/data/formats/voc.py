@@ -17,6 +17,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from project.data.coco_file import check_file_name, read_bytes
 from project.data.formats.document import CocoDocument
 from project.data.formats.pixels import pixel_objects, read_label_map
 from project.errors import UserError, unknown_name
@@ -69,9 +70,14 @@ def _names(folder: Path, split: str) -> list[str]:
     if not file.is_file():
         known = sorted(path.stem for path in lists.glob("*.txt"))
         raise UserError(f"{lists}: {unknown_name('split', split, known)}")
-    names = file.read_text().split()
+    try:
+        names = read_bytes(file, "list of images").decode().split()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no list of images: {error}") from None
     if not names:
         raise UserError(f"{file} names no image")
+    for name in names:
+        check_file_name(name, str(file))
     return names
 
 
@@ -93,7 +99,8 @@ def _told(file: Path) -> list[dict]:
         return []
     try:
         tree = ElementTree.parse(file)
-    except ElementTree.ParseError as error:
+    # The last two: an encoding that Python or the parser doesn't have.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UserError(f"{file} is no readable XML: {error}") from None
     return [
         {"name": item.findtext("name", "").strip()}

@@ -60,7 +60,9 @@ def _read_yaml(file: Path) -> dict:
 
     try:
         data = yaml.safe_load(read_bytes(file, "YOLO data file"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # Besides its own errors PyYAML lets those of Python's conversions out: of a date of month 13,
+    # `!!int x`, `!!bool x`, `!!timestamp x`.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file} is no readable YAML: {reason}") from None
     if not isinstance(data, dict):
@@ -70,7 +72,7 @@ def _read_yaml(file: Path) -> dict:
 
 def _class_names(data: dict, file: Path) -> list[str]:
     names = data.get("names")
-    if isinstance(names, dict) and sorted(names) == list(range(len(names))):
+    if isinstance(names, dict) and names.keys() == set(range(len(names))):
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
         raise UserError(f"{file}: names must be a list of class names, or numbered from 0 on")
@@ -91,7 +93,8 @@ def _images(data: dict, file: Path, split: str) -> list[Path]:
     if path.suffix != ".txt":
         return listed_images(path)
     lines = read_bytes(path, "list of images").decode("utf-8", "replace").split("\n")
-    images = [base / line.strip() for line in lines if line.strip()]
+    # A list may hold absolute and relative lines, which have no folder in common as they are.
+    images = [(base / line.strip()).absolute() for line in lines if line.strip()]
     if not images:
         raise UserError(f"{path} lists no image")
     return images

@@ -13,7 +13,7 @@ from project.errors import UserError, unknown_name
 from project.evaluation.coco import RESULTS_FILE as INSTANCES_FILE
 from project.evaluation.confusion import SCORE_THRESHOLD
 from project.evaluation.semantic import RESULTS_FILE as SEMANTIC_FILE
-from project.experiments.runs import flatten, is_run, read_json
+from project.experiments.runs import flatten, is_run, read_json, seed_of
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -67,7 +67,8 @@ class ModelRun:
         A semantic model has decided already: all of its regions count.
 
         Raises:
-            UserError: if the run's own thresholds aren't numbers from 0 to 1, by class name.
+            UserError: if the run's own thresholds aren't numbers from 0 to 1, or null for the usual
+                one, by class name.
         """
         if self.kind == SEMANTIC:
             return np.zeros(len(class_names))
@@ -75,6 +76,8 @@ class ModelRun:
         given = read_json(file) if file.is_file() else {}
         if not isinstance(given, dict):
             raise UserError(f"{file} should hold one threshold for each class: {{name: number}}")
+        # A report writes null for a class without a true detection.
+        given = {name: value for name, value in given.items() if value is not None}
         for name, value in given.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 0 <= value <= 1:
@@ -137,7 +140,7 @@ def read_model_run(
         folder=folder,
         cfg=cfg,
         config=config,
-        seed=config.get("train.seed", 0),
+        seed=seed_of(cfg, folder),
         subset=subset,
         split=split,
         root=root,

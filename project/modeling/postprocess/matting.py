@@ -237,9 +237,7 @@ def _pymatting():
     try:
         import pymatting
     except ImportError:
-        raise UserError(
-            "PyMatting is not installed; run: pip install 'detectron2-project[matting]'"
-        ) from None
+        raise UserError("PyMatting is not installed; run: pip install -e '.[matting]'") from None
     return pymatting
 
 

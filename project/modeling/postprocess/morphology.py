@@ -50,15 +50,12 @@ def fill_holes(mask: np.ndarray, max_area: float = np.inf) -> np.ndarray:
     return mask | holes[parts]
 
 
-def remove_small_parts(
-    mask: np.ndarray, min_area: float = 0, min_share: float = 0.0, largest_only: bool = False
-) -> np.ndarray:
+def remove_small_parts(mask: np.ndarray, min_area: float = 0, min_share: float = 0.0) -> np.ndarray:
     """The mask without connected parts that are too small.
 
     Args:
         min_area: pixels; parts of at least as many stay.
         min_share: 0-1, of the largest part's area; parts of at least as much stay.
-        largest_only: keep one part, the largest; of equal ones the uppermost.
     """
     mask = as_mask(mask)
     if not mask.any():
@@ -66,31 +63,7 @@ def remove_small_parts(
     parts, areas, _ = _parts(mask, connectivity=8)
     areas[0] = 0  # what isn't the mask
     kept = areas >= max(min_area, min_share * areas.max(), 1)
-    if largest_only:
-        kept &= np.arange(len(areas)) == areas.argmax()
     return kept[parts]
-
-
-def clean_mask(
-    mask: np.ndarray,
-    *,
-    closing: int = 0,
-    opening: int = 0,
-    max_hole: float = 0,
-    min_part: float = 0,
-    min_share: float = 0.0,
-) -> np.ndarray:
-    """The mask after `close_mask`, `open_mask`, `fill_holes` and `remove_small_parts`, in turn.
-
-    Whatever is 0 is left out; so with all defaults the mask stays as it is.
-    """
-    mask = close_mask(mask, closing)
-    mask = open_mask(mask, opening)
-    if max_hole:
-        mask = fill_holes(mask, max_hole)
-    if min_part or min_share:
-        mask = remove_small_parts(mask, min_part, min_share)
-    return mask
 
 
 def disc(radius: int) -> np.ndarray:

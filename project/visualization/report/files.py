@@ -11,7 +11,7 @@ from pathlib import Path
 
 from project.errors import UserError
 from project.evaluation.uncertainty import plain
-from project.visualization.files import make_folder, write_png
+from project.visualization.files import check_output_folder, make_folder, write_png
 from project.visualization.report import tables
 from project.visualization.report.charts import report_charts
 from project.visualization.report.gallery import gallery
@@ -53,13 +53,14 @@ def write_report(
         The page, and what became of the thresholds.
 
     Raises:
-        UserError: for a folder that is no run's or can't be written, for missing predictions, and
-            for runs of different datasets.
+        UserError: for a run's folder that is none, an output folder that is one or can't be
+            written, for missing predictions, and for runs of different datasets.
     """
     files = [read_run(path, root) for path in (run, other) if path is not None]
     if other is not None:
         check_same_dataset(*files)
     folder = folder or default_folder(files)
+    check_output_folder(folder)
     make_folder(folder / "charts")
     runs = [judge_run(entry, num_resamples=num_resamples) for entry in files]
     paired = compare_runs(*runs) if other is not None else None
@@ -134,9 +135,12 @@ def write_thresholds(run: Judged, folder: Path) -> str:
             f"{target} was left as it is, for somebody may have chosen it; this report's "
             f"thresholds are in {before}: delete the former to have them written there, too"
         )
+    part = target.with_name(f".{THRESHOLDS}.part")  # a prediction never reads half a file
     try:
-        target.write_text(text, "utf-8")
+        part.write_text(text, "utf-8")
+        part.replace(target)
     except OSError as error:
+        part.unlink(missing_ok=True)
         return f"{target} can't be written ({error.strerror}); the thresholds are in {before}"
     return f"tools/predict.py takes the classes' thresholds from {target}"
 

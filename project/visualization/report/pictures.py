@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
 
+from project.data.coco_file import read_coco_file
 from project.errors import UserError
 from project.visualization.files import read_rgb
 from project.visualization.records import DrawnObject, mask_from_segmentation
@@ -19,18 +19,21 @@ logger = logging.getLogger(__name__)
 
 
 class Pictures:
-    """Images of a run's dataset with what is labelled and predicted on them."""
+    """Images of a run's dataset with what is labelled and predicted on them.
+
+    Raises:
+        UserError: if the annotation file names an image outside of the image folder.
+    """
 
     def __init__(self, run: Judged) -> None:
         self.run = run
-        content = json.loads(run.files.annotations.read_bytes())
         self._records = {
-            int(image["id"]): {
-                "file_name": str(run.files.image_dir / str(image["file_name"])),
-                "height": image["height"],
-                "width": image["width"],
+            image.id: {
+                "file_name": str(run.files.image_dir / image.file_name),
+                "height": image.height,
+                "width": image.width,
             }
-            for image in content["images"]
+            for image in read_coco_file(run.files.annotations).images
         }
         truth = run.truth
         self._objects = _by_image(truth.image, truth.image_ids)

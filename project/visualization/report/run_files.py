@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from project.data.catalog import subset_dir
+from project.data.catalog import BUILT_IN, subset_dir
 from project.errors import UserError, one_line, unknown_name
 
 import numpy as np
@@ -84,7 +84,7 @@ def read_run(folder: str | Path, root: str | Path | None = None) -> RunFiles:
             f"the report needs them to find the labels"
         )
     dataset = f"{subset}_{split}"
-    home = subset_dir(subset, root or config.get("dataset.root"))
+    home = subset_dir(subset, root or _own_root(config, folder / "config.yaml"))
     annotations = home / "annotations" / f"{split}.json"
     if not annotations.is_file():
         raise UserError(
@@ -107,6 +107,19 @@ def read_run(folder: str | Path, root: str | Path | None = None) -> RunFiles:
     )
 
 
+def _own_root(config: Mapping[str, Any], file: Path) -> str | None:
+    """The folder of the subsets that a config names; None for the usual one.
+
+    The built-in scenes are drawn where they are missing, and a stranger's file mustn't choose where
+    that is: it counts only where they are.
+    """
+    root, subset = config.get("dataset.root"), config["dataset.name"]
+    if not isinstance(root, str | None):
+        raise UserError(f"{file}: dataset.root is {root!r}; expected a folder as text, or null")
+    missing = root is not None and subset in BUILT_IN and not Path(root, subset).is_dir()
+    return None if missing else root
+
+
 class _PlainLoader(yaml.SafeLoader):
     """YAML as data: an object of any class is kept as the name of its tag, and never made."""
 
@@ -123,7 +136,7 @@ def _read_config(folder: Path) -> dict:
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
     try:
         content = yaml.load(file.read_text("utf-8"), Loader=_PlainLoader)  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # YAML's constructors raise anything on damaged values
         raise UserError(f"{file} can't be read: {one_line(error)[:300]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{file} holds no config")

@@ -10,6 +10,7 @@ from project.evaluation.errors import TYPES
 from project.evaluation.paired import Difference
 from project.evaluation.uncertainty import Estimate, plain
 from project.visualization.charts import css_color
+from project.visualization.files import csv_cell
 from project.visualization.page import Column, Table
 from project.visualization.palette import class_color
 from project.visualization.report.error_charts import ERROR_NAMES, SLICE_TITLES
@@ -285,6 +286,4 @@ def csv_text(rows: Sequence[Mapping]) -> str:
 def _cell(value) -> object:
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return ""
-    if isinstance(value, str) and value[:1] in "=+-@\t\r":
-        return "'" + value
-    return value
+    return csv_cell(value) if isinstance(value, str) else value

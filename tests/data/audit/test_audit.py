@@ -153,6 +153,24 @@ def test_a_lost_image_record_explains_its_annotations(tmp_path):
     assert found == {"malformed-record": None, "dangling-image": "malformed-record"}
 
 
+@pytest.mark.parametrize(
+    "key, change, expected",
+    [
+        ("images", {"height": 10**20}, ["dangling-image", "dangling-image", "malformed-record"]),
+        ("annotations", {"iscrowd": 10**20}, ["malformed-record"]),
+        ("annotations", {"segmentation": [square(0, 0, 1e9)]}, ["malformed-mask"]),
+        ("annotations", {"segmentation": {"size": [10**20, -1], "counts": []}}, ["malformed-mask"]),
+        ("images", {"width": -80}, ["size-below-1"]),
+    ],
+)
+def test_numbers_that_nothing_can_hold_are_findings(tmp_path, key, change, expected):
+    file = write(tmp_path, [disc(0, 0), disc(0, 0.5)])
+    document = json.loads(file.read_text())
+    document[key][0] |= change
+    file.write_text(json.dumps(document))
+    assert sorted(kinds(*audit(file).findings)) == expected
+
+
 def facts(*masks, height=6, width=8):
     raws = [msgspec.Raw(msgspec.json.encode(mask)) for mask in masks]
     return mask_facts(raws, np.full(len(raws), height), np.full(len(raws), width))
@@ -170,6 +188,16 @@ def test_mask_facts_of_hand_worked_masks():
     assert found.fault == ["", "", "", "empty-mask"]
     assert np.isnan(found.area[3])
     assert found.is_rle.tolist() == [False, True, True, False]
+
+
+def test_garbled_masks_and_polygons_far_outside_are_malformed():
+    far = msgspec.json.encode([square(0, 0, 81)])  # 10 sides of 8 pixels are 80
+    near = msgspec.json.encode([square(0, 0, 80)])
+    raws = [msgspec.Raw(text) for text in (far, near, b'{"size": [6, 8], "counts": "\xff"}')]
+    found = mask_facts(raws, np.full(3, 6), np.full(3, 8))
+    assert found.fault == ["malformed-mask", "", "malformed-mask"]
+    assert "coordinate 81, more than 10 sides away from the image of 6 by 8" in found.detail[0]
+    assert mask_facts(raws[:1], np.zeros(1, int), np.zeros(1, int)).fault == [""]  # size unknown
 
 
 def test_an_eight_has_the_area_that_is_filled():

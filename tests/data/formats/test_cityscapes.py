@@ -91,6 +91,12 @@ def test_the_converter_makes_a_subset(converter, cityscapes, tmp_path):
         (lambda f: next(f.rglob("train/*/*_leftImg8bit.png")).unlink(), "leftImg8bit.png doesn't"),
         (lambda f: next(f.rglob("train/*/*polygons.json")).write_text("{"), "no polygon file"),
         (
+            lambda f: next(f.rglob("train/*/*polygons.json")).write_text(
+                '{"imgHeight": 60, "imgWidth": -120, "objects": []}'
+            ),
+            r"`int` >= 1 - at `\$.imgWidth`",
+        ),
+        (
             lambda f: next(f.rglob("train/*/*polygons.json")).unlink(),
             r"holds no file \*/\*_gtFine_",
         ),

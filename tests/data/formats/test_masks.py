@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from project.data.formats.masks import read_masks
 from project.errors import UserError
 
@@ -148,3 +150,35 @@ def test_the_converter(converter, folders, tmp_path):
     assert (subset / "manifest.json").is_file()
     code, _, err = converter("masks", *args[:4], "--class", "cat", "dog", "--name", "other")
     assert "'binary' masks have one class; 2 were named" in err
+
+
+def test_only_what_a_converter_made_is_replaced(converter, folders, tmp_path):
+    images, masks = folders(a=two_squares())
+    args = ("masks", "--split", "train", images, masks, "--class", "cat", "--overwrite", "--name")
+    for name, message in (
+        ("x-coco", "x-coco, where the COCO files would go, holds more than train.json, val.json,"),
+        ("x", "x is no subset, for it has no manifest.json"),
+    ):
+        folder = tmp_path / "root" / name
+        folder.mkdir(parents=True)
+        (folder / "thesis.txt").write_text("years of work")
+        code, _, err = converter(*args, "x")
+        assert (code, err.count("\n")) == (2, 1)
+        assert message in err
+        assert [file.name for file in folder.iterdir()] == ["thesis.txt"]
+        (folder / "thesis.txt").unlink()
+        folder.rmdir()
+    for _ in range(2):
+        assert converter(*args, "x")[0] == 0
+
+
+def test_names_that_no_json_file_can_hold(converter, folders, tmp_path):
+    images, masks = folders(a=two_squares())
+    for file in (images / "a.jpg", masks / "a.png"):
+        folder, end = os.fsencode(file.parent), file.suffix.encode()
+        os.rename(file, os.path.join(folder, b"a\xff" + end))
+    args = ("--split", "train", images, masks, "--class", "cat", "--name", "x")
+    code, _, err = converter("masks", *args)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "a\\udcff.jpg' has bytes that aren't UTF-8" in err
+    assert list((tmp_path / "root").iterdir()) == []

@@ -52,3 +52,10 @@ def test_label_images_that_are_none(save_image, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(UserError, match="text.png can't be read"):
         read_label_map(tmp_path / "text.png")
+
+
+def test_label_images_too_large_for_pillow_are_named(save_image, tmp_path, monkeypatch):
+    file = save_image(tmp_path / "a.png", np.zeros((30, 40), np.uint8))
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match="a.png can't be read: Image size"):
+        read_label_map(file)

@@ -109,6 +109,14 @@ def test_coco_files_only_and_other_lists(converter, voc, tmp_path):
     assert not (tmp_path / "root/v").exists()
 
 
+def xml(folder, text):
+    (folder / "Annotations/2007_000032.xml").write_text(text)
+
+
+def listed(folder, names):
+    (folder / "ImageSets/Segmentation/train.txt").write_bytes(names)
+
+
 @pytest.mark.parametrize(
     "break_it, message",
     [
@@ -122,14 +130,19 @@ def test_coco_files_only_and_other_lists(converter, voc, tmp_path):
             lambda v, s: s(v / "JPEGImages/2007_000032.jpg", np.zeros((40, 30, 3), np.uint8)),
             r"is 40 by 30 pixels \(height, width\), its labels are for 30 by 40",
         ),
-        (lambda v, s: (v / "Annotations/2007_000032.xml").write_text("<a>"), "no readable XML"),
+        (lambda v, s: xml(v, "<a>"), "no readable XML"),
+        (lambda v, s: xml(v, "<?xml version='1.0' encoding='none'?><a/>"), "no readable XML: unkn"),
+        (lambda v, s: xml(v, "<?xml version='1.0' encoding='big5'?><a/>"), "no readable XML: mult"),
         (
             lambda v, s: s(
                 v / "SegmentationClass/2007_000032.png", np.full((30, 40), 31, np.uint8)
             ),
             "class number 31 of object 1; VOC has 1 to 20",
         ),
-        (lambda v, s: (v / "ImageSets/Segmentation/train.txt").write_text("\n"), "names no image"),
+        (lambda v, s: listed(v, b"\n"), "names no image"),
+        (lambda v, s: listed(v, b"\xff\xfe2"), "train.txt is no list of images: .*0xff"),
+        (lambda v, s: listed(v, b"../secret"), "train.txt: file_name '../secret' leaves"),
+        (lambda v, s: listed(v, b"/etc/passwd"), "train.txt: file_name '/etc/passwd' leaves"),
     ],
 )
 def test_damaged_trees(voc, save_image, break_it, message):

@@ -59,6 +59,14 @@ def test_lists_of_images_and_lists_of_names(yolo):
     assert len(document["annotations"]) == 3
 
 
+def test_a_list_may_mix_absolute_and_relative_lines(yolo, monkeypatch):
+    monkeypatch.chdir(yolo)
+    (yolo / "train.txt").write_text(f"./images/train/a.jpg\n{yolo}/images/val/b.jpg\n")
+    (yolo / "data.yaml").write_text("train: train.txt\nnames: [apple, star fruit]\n")
+    document = read_yolo("data.yaml", "train").document
+    assert [i["file_name"] for i in document["images"]] == ["train/a.jpg", "val/b.jpg"]
+
+
 def test_boxes_are_no_masks(yolo):
     (yolo / "labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.2\n" + line(0, SQUARE))
     result = read_yolo(yolo / "data.yaml", "train")
@@ -93,8 +101,14 @@ def test_lines_that_cannot_be_meant(yolo, text, message):
     "text, message",
     [
         ("train: [a, b\n", "no readable YAML"),
+        ("train: 2024-13-45", "no readable YAML"),
+        ("train: !!int abc", "no readable YAML"),
+        ("train: !!int ''", "no readable YAML"),
+        ("train: !!bool abc", "no readable YAML"),
+        ("train: !!timestamp abc", "no readable YAML"),
         ("just text", "is no data file of YOLO"),
         ("train: images/train\nnames: {1: apple}", "names must be a list of class names"),
+        ("train: images/train\nnames: {0: a, x: b}", "names must be a list of class names"),
         ("train: images/train\nnames: [a, a]", "stands in names twice"),
         ("val: images/val\nnames: [a]", r"unknown split 'train' \(known: val\)"),
         ("train: images/trian\nnames: [a]", "image folder .*images/trian doesn't exist"),

@@ -159,7 +159,7 @@ def test_wrong_input():
 def test_pymatting_missing_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pymatting", None)  # what `import` takes for missing
     image, alpha, _ = drawn()
-    remedy = r"PyMatting is not installed; run: pip install 'detectron2-project\[matting\]'"
+    remedy = r"PyMatting is not installed; run: pip install -e '\.\[matting\]'"
     with pytest.raises(UserError, match=remedy):
         refine_alpha(image, alpha, "pymatting")
     with pytest.raises(UserError, match=remedy):

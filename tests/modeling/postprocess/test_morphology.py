@@ -2,7 +2,6 @@
 
 from project.errors import UserError
 from project.modeling.postprocess.morphology import (
-    clean_mask,
     close_mask,
     disc,
     fill_holes,
@@ -80,9 +79,11 @@ def test_full_mask_is_no_hole_and_empty_mask_no_part():
     for mask in (full, empty):
         for tidy in (fill_holes, remove_small_parts):
             assert (tidy(mask) == mask).all()
-        assert (clean_mask(mask, closing=1, opening=1, max_hole=9, min_part=2) == mask).all()
+        assert (open_mask(close_mask(mask, 1), 1) == mask).all()
     nothing = np.zeros((0, 0), bool)
-    assert clean_mask(nothing, closing=1, opening=1, max_hole=1, min_part=1).shape == (0, 0)
+    for tidy in (fill_holes, remove_small_parts):
+        assert tidy(nothing).shape == (0, 0)
+    assert open_mask(close_mask(nothing, 1), 1).shape == (0, 0)
 
 
 def test_small_parts():
@@ -90,19 +91,24 @@ def test_small_parts():
     assert remove_small_parts(mask, 2).sum() == 6
     assert remove_small_parts(mask, min_share=0.5).sum() == 6
     assert remove_small_parts(mask, min_share=0.51).sum() == 4
-    assert shown(remove_small_parts(mask, largest_only=True))[:3] == ["##....", "##....", "......"]
+    assert shown(remove_small_parts(mask, 3))[:3] == ["##....", "##....", "......"]
     assert not remove_small_parts(mask, 5).any()
     diagonal = mask_of("#..", ".#.", "..#")
     assert remove_small_parts(diagonal, 3).sum() == 3
 
 
-def test_clean_mask_does_nothing_by_default_and_never_changes_its_input():
+def test_nothing_changes_its_input():
     mask = np.random.default_rng(1).random((12, 9)) < 0.5
     before = mask.copy()
-    result = clean_mask(mask)
-    assert (result == mask).all()
-    result[:] = True
-    assert (mask == before).all()
+    for result in (
+        open_mask(mask, 0),
+        close_mask(mask, 0),
+        fill_holes(mask, 0),
+        remove_small_parts(mask),
+    ):
+        assert (result == mask).all()
+        result[:] = True
+        assert (mask == before).all()
 
 
 def test_wrong_input():

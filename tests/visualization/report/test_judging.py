@@ -1,8 +1,10 @@
 """Best scores, quality of images, what is shown first, and the words for it."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
+from project.errors import UserError
 from project.evaluation.matches import Matches
 from project.evaluation.paired import Difference
 from project.evaluation.uncertainty import Estimate
@@ -10,6 +12,7 @@ from project.visualization.records import BoxMask, DrawnObject
 from project.visualization.report.files import write_thresholds
 from project.visualization.report.gallery import mask_iou, take_turns
 from project.visualization.report.judged import best_thresholds, detection_counts, image_quality
+from project.visualization.report.pictures import Pictures
 from project.visualization.report.shared import run_names
 from project.visualization.report.tables import csv_text
 from project.visualization.report.training_charts import MAX_POINTS, thinned
@@ -182,6 +185,22 @@ def test_spreadsheets_run_nothing():
     assert csv_text(rows) == 'class,value\n\'=cmd(),\n"a ""b"", c",-1.5\n'
 
 
+@pytest.mark.parametrize(
+    "record, message",
+    [
+        ({"file_name": "../../secret.png"}, "image 1: .* leaves the image folder"),
+        ({"file_name": "/secret.png"}, "image 1: .* leaves the image folder"),
+        ({}, "labels.json is no readable COCO instances file: .*`file_name`"),
+    ],
+)
+def test_only_images_of_the_folder_are_shown(tmp_path, record, message):
+    file = tmp_path / "labels.json"
+    image = {"id": 1, "height": 5, "width": 5, **record}
+    file.write_text(json.dumps({"images": [image], "categories": [], "annotations": []}))
+    with pytest.raises(UserError, match=message):
+        Pictures(SimpleNamespace(files=SimpleNamespace(annotations=file, image_dir=tmp_path)))
+
+
 @pytest.fixture
 def thresholds(tmp_path):
     (tmp_path / "report").mkdir()
@@ -213,3 +232,18 @@ def test_thresholds_that_somebody_wrote_stay(thresholds, tmp_path):
 def test_thresholds_keep_the_detection_that_they_come_from(thresholds, tmp_path):
     thresholds(0.1234567)
     assert json.loads((tmp_path / "thresholds.json").read_text())["dog"] == 0.123456
+
+
+def test_thresholds_are_never_half_there(thresholds, tmp_path, monkeypatch):
+    def full(file, text, *rest):
+        if file.parent == tmp_path:
+            write(file, text[:5])
+            raise OSError(28, "No space left on device")
+        return write(file, text, *rest)
+
+    thresholds(0.25)
+    before, write = (tmp_path / "thresholds.json").read_text(), Path.write_text
+    monkeypatch.setattr(Path, "write_text", full)
+    assert "can't be written (No space left on device)" in thresholds(0.75)
+    assert (tmp_path / "thresholds.json").read_text() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["report", "thresholds.json"]

@@ -2,6 +2,8 @@
 
 import json
 
+from project.errors import UserError
+from project.visualization.report import run_files
 from project.visualization.report.run_files import flatten, is_number, read_metrics, read_run
 from project.visualization.report.training import leak, timings
 
@@ -41,6 +43,36 @@ def test_a_config_runs_nothing(tmp_path):
     found = read_run(tmp_path / "run", tmp_path)
     assert not (tmp_path / "made").exists()
     assert found.config["evil"] == "tag:yaml.org,2002:python/object/apply:os.mkdir"
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("begun: 2024-13-45", "config.yaml can't be read"),
+        ("a: !!bool maybe", "config.yaml can't be read"),
+        ("dataset: {name: mine, test: val, root: 5}", "config.yaml: dataset.root is 5; expected"),
+    ],
+)
+def test_a_damaged_config_is_named(tmp_path, content, message):
+    a_run(tmp_path)
+    (tmp_path / "run/config.yaml").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_config_says_not_where_scenes_are_drawn(tmp_path, monkeypatch, is_there):
+    a_run(tmp_path)
+    roots = []
+    monkeypatch.setattr(run_files, "subset_dir", lambda _, root: roots.append(root) or tmp_path)
+    root = tmp_path / "elsewhere"
+    (root / "scenes" if is_there else root).mkdir(parents=True)
+    config = {"dataset": {"name": "scenes", "test": "val", "root": str(root)}}
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config))
+    for given in (None, tmp_path):
+        with pytest.raises(UserError, match="val.json doesn't exist"):
+            read_run(tmp_path / "run", given)
+    assert roots == [str(root) if is_there else None, tmp_path]
 
 
 def test_rows_of_one_iteration_are_one(tmp_path):

@@ -67,6 +67,24 @@ def subset_dir(subset: str, root: str | Path | None = None) -> Path:
     return (datasets_root(root) / subset).absolute()
 
 
+def foreign_root(subset: str, root: object, source: str | Path) -> str | None:
+    """The folder of the subsets that somebody's config names; None for the usual one.
+
+    The built-in scenes are drawn where they are missing, and a stranger mustn't choose where that
+    is: for them a folder counts only if they are there.
+
+    Args:
+        source: file of the config, for the message.
+
+    Raises:
+        UserError: if it is no folder's name.
+    """
+    if not isinstance(root, str | None):
+        raise UserError(f"{source}: dataset.root is {root!r}; expected a folder as text, or null")
+    missing = root is not None and subset in BUILT_IN and not Path(root, subset).is_dir()
+    return None if missing else root
+
+
 def register_subset(subset: str, split: str, root: str | Path | None = None) -> str:
     """Register one split of a subset; returns its name ``<subset>_<split>``.
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import project.engine.schedule  # noqa: F401 - registers the resolvers that the configs use
-from project.data.catalog import BUILT_IN
+from project.data.catalog import foreign_root
 from project.errors import UserError, one_line, unknown_name
 
 import yaml
@@ -130,19 +130,11 @@ def save_config(cfg: DictConfig, run_dir: str | Path) -> None:
 
 
 def _settle_root(cfg: DictConfig, file: Path) -> None:
-    """Look for the built-in scenes at the usual place where a run's config names one without them.
-
-    They are drawn where they are missing, and a stranger mustn't choose where that is.
-    """
     name, root = (
         OmegaConf.select(cfg, f"dataset.{key}", throw_on_resolution_failure=False)
         for key in ("name", "root")
     )
-    if root is None:
-        return
-    if not isinstance(root, str):
-        raise UserError(f"{file}: dataset.root is {root!r}; expected a folder as text, or null")
-    if name in BUILT_IN and not Path(root, name).is_dir():
+    if root is not None and foreign_root(name, root, file) is None:
         cfg.dataset.root = None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from project.data.catalog import BUILT_IN, subset_dir
+from project.data.catalog import foreign_root, subset_dir
 from project.errors import UserError, one_line, unknown_name
 
 import numpy as np
@@ -84,7 +84,8 @@ def read_run(folder: str | Path, root: str | Path | None = None) -> RunFiles:
             f"the report needs them to find the labels"
         )
     dataset = f"{subset}_{split}"
-    home = subset_dir(subset, root or _own_root(config, folder / "config.yaml"))
+    own_root = foreign_root(subset, config.get("dataset.root"), folder / "config.yaml")
+    home = subset_dir(subset, root or own_root)
     annotations = home / "annotations" / f"{split}.json"
     if not annotations.is_file():
         raise UserError(
@@ -105,19 +106,6 @@ def read_run(folder: str | Path, root: str | Path | None = None) -> RunFiles:
         environment=_environment(log),
         log=log,
     )
-
-
-def _own_root(config: Mapping[str, Any], file: Path) -> str | None:
-    """The folder of the subsets that a config names; None for the usual one.
-
-    The built-in scenes are drawn where they are missing, and a stranger's file mustn't choose where
-    that is: it counts only where they are.
-    """
-    root, subset = config.get("dataset.root"), config["dataset.name"]
-    if not isinstance(root, str | None):
-        raise UserError(f"{file}: dataset.root is {root!r}; expected a folder as text, or null")
-    missing = root is not None and subset in BUILT_IN and not Path(root, subset).is_dir()
-    return None if missing else root
 
 
 class _PlainLoader(yaml.SafeLoader):
